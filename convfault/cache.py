@@ -1,0 +1,151 @@
+"""A content-addressed store of built models, conversions, decoded pictures and runs: atomic, locked, bounded.
+
+An entry is a folder ``<root>/<kind>/<key>/``. It is written aside and renamed into place when it is complete, so a
+reader never sees half of one; two processes that want the same entry at once make it once.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convfault.errors import StorageError
+
+DEFAULT_LIMIT_BYTES = 30_000_000_000
+
+
+def key(*parts: Any) -> str:
+    """A key from the content of JSON-able values; equal values give equal keys on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def hash_path(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of all files of a folder (order-independent of the disk's)."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(str(file_path.relative_to(path)).encode() + b"\0" + hash_path(file_path).encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def storage_errors(place: Path) -> Iterator[None]:
+    """Turn a full disk or a read-only place into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageError(f"no space left on the disk that holds {place}: free some, or set CONVFAULT_CACHE") from error
+        if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            raise StorageError(f"cannot write to {place}: {error.strerror}; choose another place") from error
+        raise
+
+
+def write_aside(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing: beside its place first, then renamed over it."""
+    with storage_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The store at ``root``; entries used longest ago are dropped when it grows over ``limit_bytes``."""
+
+    root: Path
+    limit_bytes: int = DEFAULT_LIMIT_BYTES
+
+    @classmethod
+    def default(cls) -> Cache:
+        """``$CONVFAULT_CACHE``, or the user's cache folder of the platform."""
+        import platformdirs
+
+        place = os.environ.get("CONVFAULT_CACHE") or platformdirs.user_cache_dir("convfault", appauthor=False)
+        return cls(Path(place).expanduser().absolute())
+
+    def path(self, kind: str, entry_key: str) -> Path:
+        """Where the entry is, or would be."""
+        return self.root / kind / entry_key
+
+    def find(self, kind: str, entry_key: str) -> Path | None:
+        """The folder of a complete entry, or None; marks it as used."""
+        place = self.path(kind, entry_key)
+        if not place.is_dir():
+            return None
+        os.utime(place)
+        return place
+
+    def make(self, kind: str, entry_key: str, fill: Callable[[Path], None]) -> Path:
+        """The entry's folder; when absent, ``fill`` writes it into an empty folder that then takes its place.
+
+        What ``fill`` raises goes through, and nothing is kept. Raises ``StorageError`` on a full or read-only disk.
+        """
+        from filelock import FileLock
+
+        if found := self.find(kind, entry_key):
+            return found
+        place = self.path(kind, entry_key)
+        with storage_errors(self.root):
+            locks = self.root / "locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(locks / f"{kind}-{entry_key}.lock"):
+                if found := self.find(kind, entry_key):
+                    return found
+                aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=".making-"))
+                try:
+                    fill(aside)
+                    aside.rename(place)
+                except BaseException:
+                    shutil.rmtree(aside, ignore_errors=True)
+                    raise
+        self.prune()
+        return place
+
+    def entries(self) -> list[tuple[Path, int, float]]:
+        """All complete entries: folder, bytes, time of last use."""
+        found = []
+        for kind in self.root.iterdir() if self.root.is_dir() else ():
+            for place in kind.iterdir() if kind.is_dir() and kind.name != "locks" else ():
+                if place.is_dir() and not place.name.startswith("."):
+                    size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+                    found.append((place, size, place.stat().st_mtime))
+        return found
+
+    def prune(self, keep_seconds: float = 3600) -> int:
+        """Drop what was used longest ago until the store fits; what was used in the last hour stays. Bytes freed."""
+        entries = sorted(self.entries(), key=lambda entry: entry[2])
+        total, freed = sum(size for _, size, _ in entries), 0
+        for place, size, used in entries:
+            if total - freed <= self.limit_bytes or time.time() - used < keep_seconds:
+                break
+            shutil.rmtree(place, ignore_errors=True)
+            freed += size
+        return freed
+
+    def clear(self) -> int:
+        """Drop everything; bytes freed."""
+        freed = sum(size for _, size, _ in self.entries())
+        shutil.rmtree(self.root, ignore_errors=True)
+        return freed

@@ -1,0 +1,323 @@
+"""Run a function in a process of its own, so that what it loads can crash, hang or leak without harm.
+
+Every foreign library works behind this one door: converters, framework sessions, zoo builders. The function is
+named ``"module:function"``, takes keyword arguments that JSON can hold and returns what JSON can hold; arrays
+travel as files. Inside it, ``report(...)`` sends progress to the parent and ``wait_for_go()`` blocks until the
+parent calls ``Worker.go()``.
+
+This file and the files of the converters import nothing but the standard library at their top, because they also
+run inside environments where a converter's own pins rule and convfault's dependencies are absent (Python 3.10 up).
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from convfault import errors
+
+Event = dict[str, Any]
+OnEvent = Callable[[Event], None]
+
+_events: TextIO | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run: ``function`` is ``"module:function"``, ``seconds`` and ``megabytes`` its limits (None: none).
+
+    ``stage`` names the work in messages ("convert with tf2onnx"); ``python`` is the interpreter to use;
+    ``log`` receives all that the function and its libraries print (a temporary file when None).
+    """
+
+    function: str
+    arguments: Mapping[str, Any]
+    stage: str = "run"
+    python: str = sys.executable
+    seconds: float | None = None
+    megabytes: float | None = None
+    log: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. ``status``: ``ok``, ``error`` (it raised), ``crash`` (signal or exit), ``timeout``, ``memory``.
+
+    ``value`` is what the function returned; ``message`` is the first line a person needs; ``log`` the tail of what
+    was printed; ``peak_megabytes`` the largest resident set.
+    """
+
+    status: str
+    value: Any
+    message: str
+    log: str
+    seconds: float
+    peak_megabytes: float
+    stage: str = "run"
+    error: errors.ConvfaultError | None = None
+
+    def unwrap(self) -> Any:
+        """The value, or the convfault error that was raised, or ``SubjectError`` for whatever else went wrong."""
+        if self.status == "ok":
+            return self.value
+        if self.error is not None:
+            raise self.error
+        raise errors.SubjectError(self.message, self.status, self.stage, self.log)
+
+
+class Worker:
+    """A started job. Use as a context manager: leaving it kills what still runs."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._log = job.log or Path(tempfile.mkstemp(prefix="convfault-", suffix=".log")[1])
+        self._temporary_log = job.log is None
+        read, write = os.pipe()
+        self._started = time.monotonic()
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                [job.python, "-m", "convfault.process", str(write)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(write,),
+                start_new_session=True,
+                env=_environment(job.environment),
+            )
+        os.close(write)
+        self._events = os.fdopen(read, "r", encoding="utf-8")
+        self._peak = 0.0
+        self._outcome: Outcome | None = None
+        self._record: Event = {}
+        self._send(json.dumps({"function": job.function, "arguments": dict(job.arguments), "parent": os.getpid()}))
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died at start; finish() says so
+
+    def go(self) -> None:
+        """Release a function that blocks in ``wait_for_go()``."""
+        self._send("go")
+
+    def finish(self, on_event: OnEvent | None = None) -> Outcome:
+        """Wait for the end, passing each progress event on; kills the job at its limits or when interrupted."""
+        if self._outcome is None:
+            status = self._follow(on_event or (lambda event: None), until=None)
+            self._outcome = self._conclude(status)
+        return self._outcome
+
+    def wait_until(self, name: str, on_event: OnEvent | None = None) -> bool:
+        """Wait for the event ``name``; False when the job ended (or broke a limit) without sending it."""
+        status = self._follow(on_event or (lambda event: None), until=name)
+        if status == "reached":
+            return True
+        self._outcome = self._conclude(status)
+        return False
+
+    def _follow(self, on_event: OnEvent, until: str | None) -> str:
+        """Read events until the pipe closes ("ended"), a limit breaks ("timeout", "memory") or ``until`` comes."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._events, selectors.EVENT_READ)
+            while True:
+                self._peak = max(self._peak, _resident_megabytes(self._process.pid))
+                if self.job.seconds is not None and time.monotonic() - self._started > self.job.seconds:
+                    return "timeout"
+                if self.job.megabytes is not None and self._peak > self.job.megabytes:
+                    return "memory"
+                if not selector.select(timeout=0.2):
+                    continue
+                line = self._events.readline()
+                if not line:
+                    return "ended"
+                event: Event = json.loads(line)
+                if event["event"] in {"result", "error"}:
+                    self._record = event
+                else:
+                    on_event(event)
+                if event["event"] == until:
+                    return "reached"
+
+    def _conclude(self, status: str) -> Outcome:
+        if status != "ended":
+            self._kill()
+        code = self._reap()
+        seconds = time.monotonic() - self._started
+        record, log = self._record, _tail(self._log)
+        shared = {"log": log, "seconds": seconds, "peak_megabytes": self._peak, "stage": self.job.stage}
+        stage = self.job.stage
+        if status == "timeout":
+            return Outcome("timeout", None, f"{stage}: no end after {self.job.seconds:.0f} s", **shared)
+        if status == "memory":
+            return Outcome("memory", None, f"{stage}: used more than {self.job.megabytes:.0f} MB", **shared)
+        if record.get("event") == "result":
+            return Outcome("ok", record["value"], "", **shared)
+        if record.get("event") == "error":
+            known = errors.from_record(record["convfault"]) if record.get("convfault") else None
+            return Outcome("error", None, record["message"], error=known, **shared)
+        return Outcome("crash", None, f"{stage}: {_death(code)}{_last_words(log)}", **shared)
+
+    def _reap(self) -> int:
+        try:
+            return self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # libraries' threads can hold a finished process open
+            self._kill()
+            return self._process.wait()
+
+    def _kill(self) -> None:
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def close(self) -> None:
+        """Kill what still runs and release the pipes."""
+        if self._process.poll() is None:
+            self._kill()
+            self._process.wait()
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        self._events.close()
+        if self._temporary_log:
+            self._log.unlink(missing_ok=True)
+
+
+def run(job: Job, on_event: OnEvent | None = None) -> Outcome:
+    """Run one job to its end."""
+    with Worker(job) as worker:
+        return worker.finish(on_event)
+
+
+def report(event: str, **values: Any) -> None:
+    """Inside a job: send an event to the parent (does nothing when called outside of one)."""
+    if _events is not None:
+        _events.write(json.dumps({"event": event, **values}) + "\n")
+        _events.flush()
+
+
+def wait_for_go() -> None:
+    """Inside a job: announce ``ready`` and block until the parent says go (returns at once outside of one)."""
+    if _events is None:
+        return
+    report("ready")
+    if not sys.stdin.readline():
+        os._exit(1)
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    package_parent = str(Path(__file__).resolve().parent.parent)
+    path = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": package_parent + (os.pathsep + path if path else ""),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"),
+        "CUDA_VISIBLE_DEVICES": "",
+        **extra,
+    }
+
+
+def _resident_megabytes(pid: int) -> float:
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as status:
+            return int(status.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def _tail(path: Path, size: int = 20_000) -> str:
+    try:
+        with open(path, "rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - size))
+            return log.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _death(code: int) -> str:
+    if code < 0:
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"killed by signal {-code}"
+    return f"ended with exit code {code}"
+
+
+def _last_words(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return f" ({lines[-1][:300]})" if lines else ""
+
+
+def _die_with_parent(parent: int) -> None:
+    """Watch the parent: when it is gone (even by SIGKILL) this process goes too, with all that it started."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _error_event(error: BaseException) -> Event:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        error = errors.StorageError("no space left on the disk: free some, or set CONVFAULT_CACHE to another place")
+    record = errors.to_record(error) if isinstance(error, errors.ConvfaultError) else None
+    text = str(error) if record else f"{type(error).__name__}: {error}"
+    return {"event": "error", "message": text.strip()[:4000], "convfault": record}
+
+
+def _main() -> None:
+    global _events
+    _events = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
+    job = json.loads(sys.stdin.readline())
+    _die_with_parent(job["parent"])
+    # Under ``-m`` this file is the module __main__; the functions import convfault.process: give them our state.
+    module = importlib.import_module("convfault.process")
+    module._events = _events  # type: ignore[attr-defined]
+    try:
+        name, _, attribute = job["function"].partition(":")
+        value = getattr(importlib.import_module(name), attribute)(**job["arguments"])
+        event = {"event": "result", "value": value}
+    except BaseException as error:  # noqa: BLE001 -- whatever a foreign library raises is data to the parent
+        traceback.print_exc()
+        event = _error_event(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    module.report(**event)
+    _events.close()
+    os._exit(0)  # skip the exit handlers of native libraries, which hang or crash often enough
+
+
+if __name__ == "__main__":
+    _main()
