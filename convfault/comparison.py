@@ -1,0 +1,170 @@
+"""*That* two models differ: the figures of a comparison and the verdict that follows from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+AGREE, DIFFER, CRASH = "agree", "differ", "crash"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far apart two outputs may be and still count as equal: absolute, in the unit of the output.
+
+    ``origin``: ``derived`` (from the source under harmless perturbation) or ``given``. ``noise`` is the largest
+    deviation that the perturbation caused, ``factor`` the margin on it, ``images`` how many pictures measured it.
+    """
+
+    value: float
+    origin: str = "derived"
+    noise: float | None = None
+    factor: float | None = None
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class OutputComparison:
+    """One output on both sides. Errors are absolute, over all values that are finite on both sides.
+
+    ``nonfinite_*`` count NaN and Inf values; ``unmatched`` counts the values that are not finite on one side and are
+    not equal on the other. ``comparable`` is False when the shapes differ. ``cosine`` is the mean over the pictures.
+    ``name``/``target_name`` are native names, shapes are without the batch.
+    """
+
+    name: str
+    target_name: str
+    shape: tuple[int, ...]
+    target_shape: tuple[int, ...]
+    comparable: bool
+    max_abs_error: float | None
+    mean_abs_error: float | None
+    cosine: float | None
+    largest_value: float | None
+    nonfinite_source: int
+    nonfinite_target: int
+    unmatched: int
+    tolerance: Tolerance
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why this output counts as different; empty when it agrees."""
+        if not self.comparable:
+            return (f"output '{self.name}' has shape {self.shape} in the source and {self.target_shape} in the target",)
+        found = []
+        if self.unmatched:
+            found.append(f"{self.unmatched} values of output '{self.name}' are NaN or infinite on one side only")
+        error = math.inf if self.max_abs_error is None else self.max_abs_error
+        if error > self.tolerance.value:
+            found.append(
+                f"output '{self.name}' is off by up to {error:.3g}, more than the tolerance of {self.tolerance.value:.3g}"
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class WorstPicture:
+    """A picture on which the two sides differ most: its name and row, the top (class, score) pairs of both sides."""
+
+    image: str
+    index: int
+    max_abs_error: float | None
+    source_top: tuple[tuple[int, float], ...]
+    target_top: tuple[tuple[int, float], ...]
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Source and target on the same ``images`` pictures. Rates are fractions 0..1; None where they do not apply.
+
+    ``top1_disagreement``: share of the pictures whose top label differs; ``top5_disagreement``: whose set of five best
+    labels differs; ``kendall_tau``: mean rank correlation over the labels that are among the five best of either side.
+    ``accuracy`` maps ``source`` and ``target`` to top-1 accuracy where labels are known. ``max_abs_error``,
+    ``mean_abs_error`` and ``cosine`` are the worst over ``outputs``. ``histogram`` holds the pictures' largest errors:
+    ``edges`` and ``counts``.
+    """
+
+    verdict: str
+    images: int = 0
+    top1_disagreement: float | None = None
+    top5_disagreement: float | None = None
+    kendall_tau: float | None = None
+    max_abs_error: float | None = None
+    mean_abs_error: float | None = None
+    cosine: float | None = None
+    nonfinite: int = 0
+    accuracy: Mapping[str, float | None] = field(default_factory=lambda: {"source": None, "target": None})
+    worst: tuple[WorstPicture, ...] = ()
+    outputs: tuple[OutputComparison, ...] = ()
+    histogram: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+
+    def judged(self, tolerance: float | None = None) -> Comparison:
+        """The same figures with the verdict that follows from them, under another tolerance if one is given.
+
+        The models agree when every output has the same shape on both sides, deviates by at most its tolerance, and is
+        NaN or infinite at the same places. A label that flips within the tolerance is a tie, not a fault.
+        """
+        if self.verdict == CRASH:
+            return self
+        given = None if tolerance is None else Tolerance(tolerance, "given")
+        outputs = tuple(replace(o, tolerance=given or o.tolerance) for o in self.outputs)
+        reasons = tuple(reason for output in outputs for reason in output.reasons())
+        missing = () if outputs else ("there is no output to compare",)
+        return replace(
+            self, outputs=outputs, verdict=DIFFER if reasons or missing else AGREE, reasons=reasons + missing
+        )
+
+    @classmethod
+    def crash(cls, reason: str) -> Comparison:
+        """There is no target to compare with, or it cannot be run."""
+        return cls(verdict=CRASH, reasons=(reason,))
+
+    def to_record(self) -> dict[str, Any]:
+        """JSON form as the contract has it; not-a-number becomes null."""
+        record = asdict(self)
+        record["worst"] = [
+            {**asdict(picture), **{side: [list(pair) for pair in getattr(picture, side)] for side in TOPS}}
+            for picture in self.worst
+        ]
+        return dict(_finite(record))
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Comparison:
+        """Read back what ``to_record`` wrote."""
+        return cls(
+            **{
+                **record,
+                "accuracy": dict(record["accuracy"]),
+                "worst": tuple(_worst_from(item) for item in record["worst"]),
+                "outputs": tuple(_output_from(item) for item in record["outputs"]),
+                "histogram": {name: tuple(values) for name, values in record["histogram"].items()},
+                "reasons": tuple(record["reasons"]),
+            }
+        )
+
+
+TOPS = ("source_top", "target_top")
+
+
+def _worst_from(record: Mapping[str, Any]) -> WorstPicture:
+    tops = {side: tuple((int(label), float(score)) for label, score in record[side]) for side in TOPS}
+    return WorstPicture(**{**record, **tops})
+
+
+def _output_from(record: Mapping[str, Any]) -> OutputComparison:
+    shapes = {name: tuple(record[name]) for name in ("shape", "target_shape")}
+    return OutputComparison(**{**record, **shapes, "tolerance": Tolerance(**record["tolerance"])})
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and Inf, which JSON lacks, as None; tuples as lists."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,121 @@
+"""Everything of one invocation as data; knows nothing of rendering."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from convfault.cache import write_aside
+from convfault.comparison import CRASH, Comparison
+from convfault.errors import InputError
+from convfault.fault import Fault
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """One invocation. The keys of its JSON form are the contract's; ``schema()`` gives the JSON Schema.
+
+    ``source`` and ``target`` hold framework, path, sha256, versions and preprocessing; ``route`` a record for each
+    hop; ``seconds`` the wall time of each phase; ``assumptions`` what was guessed rather than told.
+    """
+
+    command: str
+    convfault_version: str
+    started: str
+    source: Mapping[str, Any]
+    target: Mapping[str, Any]
+    comparison: Comparison
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    route: tuple[Mapping[str, Any], ...] = ()
+    dataset: Mapping[str, Any] = field(default_factory=dict)
+    attribution: Mapping[str, Any] | None = None
+    faults: tuple[Fault, ...] = ()
+    repairs: tuple[Mapping[str, Any], ...] = ()
+    repaired: Mapping[str, Any] | None = None
+    assumptions: tuple[str, ...] = ()
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict, compare=False)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when the models agree, 1 when they differ or the target crashed."""
+        return 0 if self.comparison.verdict == "agree" else 1
+
+    @property
+    def crashed(self) -> bool:
+        return self.comparison.verdict == CRASH
+
+    def judged(self, tolerance: float | None) -> Report:
+        """The same report, judged again (under another tolerance) without running anything."""
+        return replace(self, comparison=self.comparison.judged(tolerance))
+
+    def to_record(self) -> dict[str, Any]:
+        """JSON form; thumbnails stay behind."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "command": self.command,
+            "convfault_version": self.convfault_version,
+            "started": self.started,
+            "seconds": dict(self.seconds),
+            "source": dict(self.source),
+            "target": dict(self.target),
+            "route": [dict(hop) for hop in self.route],
+            "dataset": dict(self.dataset),
+            "comparison": self.comparison.to_record(),
+            "attribution": dict(self.attribution) if self.attribution else None,
+            "faults": [fault.to_record() for fault in self.faults],
+            "repairs": [dict(repair) for repair in self.repairs],
+            "repaired": dict(self.repaired) if self.repaired else None,
+            "assumptions": list(self.assumptions),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Report:
+        values = {name: value for name, value in record.items() if name != "schema_version"}
+        return cls(
+            **{
+                **values,
+                "comparison": Comparison.from_record(record["comparison"]),
+                "route": tuple(record["route"]),
+                "faults": tuple(Fault.from_record(item) for item in record["faults"]),
+                "repairs": tuple(record["repairs"]),
+                "assumptions": tuple(record["assumptions"]),
+            }
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the JSON form, whole or not at all."""
+        write_aside(path, json.dumps(self.to_record(), indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read a JSON report; raises ``InputError`` when it is none, or of another schema version."""
+        import jsonschema
+
+        try:
+            record = json.loads(path.read_text())
+        except OSError as error:
+            raise InputError(f"cannot read the report {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise InputError(f"{path} is not a JSON report: {error}") from error
+        found = record.get("schema_version") if isinstance(record, dict) else None
+        if found != SCHEMA_VERSION:
+            raise InputError(f"{path} is not a report of schema version {SCHEMA_VERSION} (it says {found})")
+        try:
+            jsonschema.validate(record, schema())
+        except jsonschema.ValidationError as error:
+            raise InputError(f"{path} is not a valid report: {error.message[:200]} at {error.json_path}") from error
+        return cls.from_record(record)
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every JSON report validates against."""
+    text = resources.files("convfault").joinpath("report.schema.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
