@@ -1,0 +1,74 @@
+"""Finds out that, where and why a converted deep-learning model differs from its source, and repairs it.
+
+::
+
+    import convfault
+
+    report = convfault.diff("model.keras", "model.tflite", data="pictures/")
+    print(report.comparison.verdict, report.comparison.top1_disagreement)
+
+Everything is imported on first use, so that ``import convfault`` is quick and works with no framework installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from convfault.comparison import Comparison as Comparison
+    from convfault.errors import ConvfaultError as ConvfaultError
+    from convfault.model import Model as Model
+    from convfault.preprocessing import Preprocessing as Preprocessing
+    from convfault.report import Report as Report
+    from convfault.request import Context as Context
+    from convfault.request import Request as Request
+
+_HOMES = {
+    "Comparison": "comparison",
+    "Context": "request",
+    "ConvfaultError": "errors",
+    "Model": "model",
+    "Preprocessing": "preprocessing",
+    "Report": "report",
+    "Request": "request",
+}
+
+__all__ = [*sorted(_HOMES), "__version__", "diff", "judge"]
+
+
+def diff(source: str | Path | None = None, target: str | Path | None = None, /, **request: Any) -> Report:
+    """Compare a model with its conversion; ``request`` takes the fields of ``convfault.Request``.
+
+    A keyword ``context`` takes a ``convfault.Context`` (cache, progress, limits). Raises ``ConvfaultError``.
+    """
+    from convfault import pipeline
+    from convfault.request import Request
+
+    context = request.pop("context", None)
+    places = {name: str(path) for name, path in (("source", source), ("target", target)) if path is not None}
+    return pipeline.diff(Request(**places, **request), context)
+
+
+def judge(path: str | Path, tolerance: float | None = None) -> Report:
+    """Judge a saved JSON report again, without running anything."""
+    from pathlib import Path
+
+    from convfault import pipeline
+
+    return pipeline.judge(Path(path), tolerance)
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"convfault.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'convfault' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

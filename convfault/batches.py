@@ -12,7 +12,6 @@ from convfault.model import Signature, TensorSpec
 from convfault.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 PERMUTATIONS = {("NHWC", "NCHW"): (0, 3, 1, 2), ("NCHW", "NHWC"): (0, 2, 3, 1)}

@@ -48,7 +48,9 @@ def storage_errors(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageError(f"no space left on the disk that holds {place}: free some, or set CONVFAULT_CACHE") from error
+            raise StorageError(
+                f"no space left on the disk that holds {place}: free some, or set CONVFAULT_CACHE"
+            ) from error
         if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
             raise StorageError(f"cannot write to {place}: {error.strerror}; choose another place") from error
         raise
@@ -105,23 +107,42 @@ class Cache:
 
         if found := self.find(kind, entry_key):
             return found
-        place = self.path(kind, entry_key)
         with storage_errors(self.root):
             locks = self.root / "locks"
             locks.mkdir(parents=True, exist_ok=True)
-            place.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(locks / f"{kind}-{entry_key}.lock"):
                 if found := self.find(kind, entry_key):
                     return found
-                aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=".making-"))
-                try:
-                    fill(aside)
-                    aside.rename(place)
-                except BaseException:
-                    shutil.rmtree(aside, ignore_errors=True)
+                with self.aside(kind) as folder:
+                    fill(folder)
+                    return self.keep(kind, entry_key, folder)
+
+    @contextmanager
+    def aside(self, kind: str) -> Iterator[Path]:
+        """An empty folder to write an entry into; gone afterwards unless ``keep`` took it."""
+        with storage_errors(self.root):
+            (self.root / kind).mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self.root / kind, prefix=f".making-{os.getpid()}-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, kind: str, entry_key: str, folder: Path) -> Path:
+        """Move a finished folder into the entry's place (an entry that is there already stays) and prune."""
+        place = self.path(kind, entry_key)
+        with storage_errors(self.root):
+            try:
+                folder.rename(place)
+            except OSError:
+                if not place.is_dir():
                     raise
         self.prune()
         return place
+
+    def drop(self, kind: str, entry_key: str) -> None:
+        """Forget an entry."""
+        shutil.rmtree(self.path(kind, entry_key), ignore_errors=True)
 
     def entries(self) -> list[tuple[Path, int, float]]:
         """All complete entries: folder, bytes, time of last use."""

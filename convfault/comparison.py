@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from convfault.errors import UsageError
+
 AGREE, DIFFER, CRASH = "agree", "differ", "crash"
 
 
@@ -16,6 +18,7 @@ class Tolerance:
 
     ``origin``: ``derived`` (from the source under harmless perturbation) or ``given``. ``noise`` is the largest
     deviation that the perturbation caused, ``factor`` the margin on it, ``images`` how many pictures measured it.
+    Raises ``UsageError`` for a value that is negative or not finite.
     """
 
     value: float
@@ -24,14 +27,20 @@ class Tolerance:
     factor: float | None = None
     images: int = 0
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and self.value >= 0):
+            raise UsageError(f"a tolerance of {self.value} judges nothing: give a number, zero or more")
+
 
 @dataclass(frozen=True)
 class OutputComparison:
-    """One output on both sides. Errors are absolute, over all values that are finite on both sides.
+    """One output on both sides. Errors are absolute, over all values that match (below).
 
     ``nonfinite_*`` count NaN and Inf values; ``unmatched`` counts the values that are not finite on one side and are
-    not equal on the other. ``comparable`` is False when the shapes differ. ``cosine`` is the mean over the pictures.
-    ``name``/``target_name`` are native names, shapes are without the batch.
+    not equal on the other; equal ones (NaN equals NaN) match with an error of zero. ``comparable`` is False when
+    the shapes differ. ``cosine`` is the mean over the pictures, ``largest_value`` the source's largest finite magnitude.
+    ``name``/``target_name`` are native names, empty where that side has no such output; shapes are without the batch.
+    ``max_abs_error`` is None, which counts as infinite, where no value matches or the error is beyond any number.
     """
 
     name: str
@@ -51,27 +60,39 @@ class OutputComparison:
     def reasons(self) -> tuple[str, ...]:
         """Why this output counts as different; empty when it agrees."""
         if not self.comparable:
-            return (f"output '{self.name}' has shape {self.shape} in the source and {self.target_shape} in the target",)
+            return (self._why_not_comparable(),)
         found = []
         if self.unmatched:
-            found.append(f"{self.unmatched} values of output '{self.name}' are NaN or infinite on one side only")
-        error = math.inf if self.max_abs_error is None else self.max_abs_error
-        if error > self.tolerance.value:
-            found.append(
-                f"output '{self.name}' is off by up to {error:.3g}, more than the tolerance of {self.tolerance.value:.3g}"
-            )
+            found.append(f"{self.unmatched:,} values of output '{self.name}' are NaN or infinite on one side only")
+        if self.max_abs_error is None or not self.max_abs_error <= self.tolerance.value:
+            off = "beyond any number" if self.max_abs_error is None else f"by up to {self.max_abs_error:.3g}"
+            found.append(f"output '{self.name}' is off {off}, more than the tolerance of {self.tolerance.value:.3g}")
         return tuple(found)
+
+    def _why_not_comparable(self) -> str:
+        if not self.target_name:
+            return f"output '{self.name}' of the source has no counterpart in the target"
+        if not self.name:
+            return f"output '{self.target_name}' of the target has no counterpart in the source"
+        return (
+            f"output '{self.name}' of shape {self.shape} cannot be compared with "
+            f"'{self.target_name}' of shape {self.target_shape} in the target"
+        )
 
 
 @dataclass(frozen=True)
 class WorstPicture:
-    """A picture on which the two sides differ most: its name and row, the top (class, score) pairs of both sides."""
+    """A picture on which the two sides differ most: its name and row, the top (class, score) pairs of both sides.
+
+    A score is None where it is NaN or infinite, ``max_abs_error`` where no value matches. The pairs are empty for a
+    model without classes.
+    """
 
     image: str
     index: int
     max_abs_error: float | None
-    source_top: tuple[tuple[int, float], ...]
-    target_top: tuple[tuple[int, float], ...]
+    source_top: tuple[tuple[int, float | None], ...]
+    target_top: tuple[tuple[int, float | None], ...]
     label: int | None = None
 
 
@@ -80,10 +101,12 @@ class Comparison:
     """Source and target on the same ``images`` pictures. Rates are fractions 0..1; None where they do not apply.
 
     ``top1_disagreement``: share of the pictures whose top label differs; ``top5_disagreement``: whose set of five best
-    labels differs; ``kendall_tau``: mean rank correlation over the labels that are among the five best of either side.
+    labels differs (None up to five classes); ``kendall_tau``: mean rank correlation over the labels that are among the
+    five best of either side. They are of the first output that holds scores.
     ``accuracy`` maps ``source`` and ``target`` to top-1 accuracy where labels are known. ``max_abs_error``,
-    ``mean_abs_error`` and ``cosine`` are the worst over ``outputs``. ``histogram`` holds the pictures' largest errors:
-    ``edges`` and ``counts``.
+    ``mean_abs_error`` and ``cosine`` are the worst over ``outputs``; ``nonfinite`` counts NaN and Inf on both sides.
+    ``histogram`` counts the pictures by their largest error: ``counts`` between the log-spaced ``edges`` (smaller errors
+    are in the first), ``zero`` without any error, ``unmatched`` with values that are NaN or infinite on one side only.
     """
 
     verdict: str
@@ -150,7 +173,7 @@ TOPS = ("source_top", "target_top")
 
 
 def _worst_from(record: Mapping[str, Any]) -> WorstPicture:
-    tops = {side: tuple((int(label), float(score)) for label, score in record[side]) for side in TOPS}
+    tops = {side: tuple((int(label), score) for label, score in record[side]) for side in TOPS}
     return WorstPicture(**{**record, **tops})
 
 

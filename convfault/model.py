@@ -161,7 +161,7 @@ def detect_format(path: Path) -> str:
     named = FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if named is None:
         known = ", ".join(FORMAT_OF_SUFFIX)
-        raise FormatError(f"{path}: '{path.suffix}' is no model format that convfault reads ({known}, SavedModel folder)")
+        raise FormatError(f"{path}: '{path.suffix}' is no model format known here ({known}, SavedModel folder)")
     seen = _sniff(path)
     if seen == "empty":
         raise FormatError(f"{path} is empty")

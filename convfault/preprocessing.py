@@ -129,7 +129,7 @@ class Preprocessing:
     def for_input(cls, shape: tuple[int | None, ...], layout: str | None = None) -> Preprocessing:
         """What can be read from an input's shape; the rest is assumed (pixels scaled to 0..1) and said so."""
         if len(shape) != 4:
-            raise UsageError(f"the model's input has shape {shape}, not pictures: give an .npz of model inputs as --data")
+            raise UsageError(f"the model's input is {shape}, not pictures: give an .npz of model inputs as --data")
         if layout is None:
             layout = "NCHW" if shape[1] in {1, 3} and shape[-1] not in {1, 3} else "NHWC"
         height, width, depth = (shape[2], shape[3], shape[1]) if layout == "NCHW" else shape[1:4]
@@ -137,7 +137,9 @@ class Preprocessing:
         if height is None or width is None:
             assumed.append("size 224x224")
         if depth not in {1, 3}:
-            raise UsageError(f"the model's input has {depth} channels in {layout}: say its preprocessing, or give an .npz")
+            raise UsageError(
+                f"the model's input has {depth} channels in {layout}: give an .npz of model inputs as --data"
+            )
         return cls(
             size=(height or 224, width or 224),
             channels="gray" if depth == 1 else "rgb",

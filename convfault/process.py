@@ -11,6 +11,7 @@ run inside environments where a converter's own pins rule and convfault's depend
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import json
@@ -41,6 +42,7 @@ class Job:
     """What to run: ``function`` is ``"module:function"``, ``seconds`` and ``megabytes`` its limits (None: none).
 
     ``stage`` names the work in messages ("convert with tf2onnx"); ``python`` is the interpreter to use;
+    ``stall_seconds`` is how long it may go without sending an event once it is waited for;
     ``log`` receives all that the function and its libraries print (a temporary file when None).
     """
 
@@ -49,6 +51,7 @@ class Job:
     stage: str = "run"
     python: str = sys.executable
     seconds: float | None = None
+    stall_seconds: float | None = None
     megabytes: float | None = None
     log: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -100,7 +103,7 @@ class Worker:
                 env=_environment(job.environment),
             )
         os.close(write)
-        self._events = os.fdopen(read, "r", encoding="utf-8")
+        self._pipe, self._lines, self._rest = read, list[bytes](), b""
         self._peak = 0.0
         self._outcome: Outcome | None = None
         self._record: Event = {}
@@ -141,26 +144,42 @@ class Worker:
 
     def _follow(self, on_event: OnEvent, until: str | None) -> str:
         """Read events until the pipe closes ("ended"), a limit breaks ("timeout", "memory") or ``until`` comes."""
+        heard = time.monotonic()
         with selectors.DefaultSelector() as selector:
-            selector.register(self._events, selectors.EVENT_READ)
+            selector.register(self._pipe, selectors.EVENT_READ)
             while True:
-                self._peak = max(self._peak, _resident_megabytes(self._process.pid))
-                if self.job.seconds is not None and time.monotonic() - self._started > self.job.seconds:
-                    return "timeout"
-                if self.job.megabytes is not None and self._peak > self.job.megabytes:
-                    return "memory"
-                if not selector.select(timeout=0.2):
-                    continue
-                line = self._events.readline()
-                if not line:
-                    return "ended"
-                event: Event = json.loads(line)
-                if event["event"] in {"result", "error"}:
-                    self._record = event
-                else:
-                    on_event(event)
-                if event["event"] == until:
-                    return "reached"
+                while self._lines:
+                    event: Event = json.loads(self._lines.pop(0))
+                    if event["event"] in {"result", "error"}:
+                        self._record = event
+                    else:
+                        on_event(event)
+                    if event["event"] == until:
+                        return "reached"
+                if broken := self._broken_limit(heard):
+                    return broken
+                if selector.select(timeout=0.2):
+                    heard = time.monotonic()
+                    if not self._read_lines():
+                        return "ended"
+
+    def _read_lines(self) -> bool:
+        """Take what the pipe holds; False at its end. Lines queue up here, not in a buffer that select cannot see."""
+        data = os.read(self._pipe, 1 << 16)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._lines.extend(lines)
+        return bool(data)
+
+    def _broken_limit(self, heard: float) -> str | None:
+        self._peak = max(self._peak, _resident_megabytes(self._process.pid))
+        now, job = time.monotonic(), self.job
+        if job.seconds is not None and now - self._started > job.seconds:
+            return "timeout"
+        if job.stall_seconds is not None and now - heard > job.stall_seconds:
+            return "stall"
+        if job.megabytes is not None and self._peak > job.megabytes:
+            return "memory"
+        return None
 
     def _conclude(self, status: str) -> Outcome:
         if status != "ended":
@@ -168,10 +187,12 @@ class Worker:
         code = self._reap()
         seconds = time.monotonic() - self._started
         record, log = self._record, _tail(self._log)
-        shared = {"log": log, "seconds": seconds, "peak_megabytes": self._peak, "stage": self.job.stage}
+        shared: dict[str, Any] = {"log": log, "seconds": seconds, "peak_megabytes": self._peak, "stage": self.job.stage}
         stage = self.job.stage
         if status == "timeout":
             return Outcome("timeout", None, f"{stage}: no end after {self.job.seconds:.0f} s", **shared)
+        if status == "stall":
+            return Outcome("timeout", None, f"{stage}: no sign of life for {self.job.stall_seconds:.0f} s", **shared)
         if status == "memory":
             return Outcome("memory", None, f"{stage}: used more than {self.job.megabytes:.0f} MB", **shared)
         if record.get("event") == "result":
@@ -189,10 +210,8 @@ class Worker:
             return self._process.wait()
 
     def _kill(self) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def close(self) -> None:
         """Kill what still runs and release the pipes."""
@@ -200,11 +219,9 @@ class Worker:
             self._kill()
             self._process.wait()
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
-        self._events.close()
+        os.close(self._pipe)
         if self._temporary_log:
             self._log.unlink(missing_ok=True)
 
@@ -304,12 +321,12 @@ def _main() -> None:
     _die_with_parent(job["parent"])
     # Under ``-m`` this file is the module __main__; the functions import convfault.process: give them our state.
     module = importlib.import_module("convfault.process")
-    module._events = _events  # type: ignore[attr-defined]
+    module._events = _events  # type: ignore[attr-defined,unused-ignore]
     try:
         name, _, attribute = job["function"].partition(":")
         value = getattr(importlib.import_module(name), attribute)(**job["arguments"])
         event = {"event": "result", "value": value}
-    except BaseException as error:  # noqa: BLE001 -- whatever a foreign library raises is data to the parent
+    except BaseException as error:  # whatever a foreign library raises is data to the parent
         traceback.print_exc()
         event = _error_event(error)
     sys.stdout.flush()

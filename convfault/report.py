@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -24,6 +24,8 @@ class Report:
 
     ``source`` and ``target`` hold framework, path, sha256, versions and preprocessing; ``route`` a record for each
     hop; ``seconds`` the wall time of each phase; ``assumptions`` what was guessed rather than told.
+    ``command_line`` is the shell line that does it again, ``environment`` what it happened on (python, platform ...).
+    ``thumbnails`` holds PNG or JPEG files by the names of the worst pictures, for the HTML page only.
     """
 
     command: str
@@ -40,6 +42,8 @@ class Report:
     repairs: tuple[Mapping[str, Any], ...] = ()
     repaired: Mapping[str, Any] | None = None
     assumptions: tuple[str, ...] = ()
+    command_line: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
     thumbnails: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 
     @property
@@ -60,6 +64,7 @@ class Report:
         return {
             "schema_version": SCHEMA_VERSION,
             "command": self.command,
+            "command_line": self.command_line,
             "convfault_version": self.convfault_version,
             "started": self.started,
             "seconds": dict(self.seconds),
@@ -67,6 +72,7 @@ class Report:
             "target": dict(self.target),
             "route": [dict(hop) for hop in self.route],
             "dataset": dict(self.dataset),
+            "environment": dict(self.environment),
             "comparison": self.comparison.to_record(),
             "attribution": dict(self.attribution) if self.attribution else None,
             "faults": [fault.to_record() for fault in self.faults],
@@ -77,15 +83,17 @@ class Report:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Report:
-        values = {name: value for name, value in record.items() if name != "schema_version"}
+        """Read back what ``to_record`` wrote; keys that a later convfault added are left out."""
+        known = {item.name: record[item.name] for item in fields(cls) if item.name in record}
         return cls(
             **{
-                **values,
+                **known,
+                "thumbnails": {},
                 "comparison": Comparison.from_record(record["comparison"]),
                 "route": tuple(record["route"]),
                 "faults": tuple(Fault.from_record(item) for item in record["faults"]),
                 "repairs": tuple(record["repairs"]),
-                "assumptions": tuple(record["assumptions"]),
+                "assumptions": tuple(record.get("assumptions", ())),
             }
         )
 
@@ -96,22 +104,40 @@ class Report:
     @classmethod
     def read(cls, path: Path) -> Report:
         """Read a JSON report; raises ``InputError`` when it is none, or of another schema version."""
-        import jsonschema
-
-        try:
-            record = json.loads(path.read_text())
-        except OSError as error:
-            raise InputError(f"cannot read the report {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise InputError(f"{path} is not a JSON report: {error}") from error
+        record = _load(path)
         found = record.get("schema_version") if isinstance(record, dict) else None
         if found != SCHEMA_VERSION:
-            raise InputError(f"{path} is not a report of schema version {SCHEMA_VERSION} (it says {found})")
-        try:
-            jsonschema.validate(record, schema())
-        except jsonschema.ValidationError as error:
-            raise InputError(f"{path} is not a valid report: {error.message[:200]} at {error.json_path}") from error
+            raise InputError(f"{path} is not a report of schema version {SCHEMA_VERSION} (it says {_short(found)})")
+        if problem := invalid(record):
+            raise InputError(f"{path} is not a valid report: {problem}; make it again")
         return cls.from_record(record)
+
+
+def invalid(record: Any) -> str | None:
+    """What is wrong with the JSON form of a report, in one sentence with its place; None when it is valid."""
+    import jsonschema
+
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(record))
+    return None if error is None else f"{_short(error.message)} at {error.json_path}"
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except OSError as error:
+        raise InputError(f"cannot read the report {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a JSON report: {_short(error)}; is it complete?") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _short(value: Any) -> str:
+    """The value on one line of bounded length."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else text[:200] + " ..."
 
 
 @cache

@@ -45,6 +45,11 @@ class Perturbation:
             return weights
         generator = np.random.default_rng((self.seed, index))
         noise = generator.standard_normal(weights.shape, dtype=np.float32) * np.float32(self.relative)
+        if weights.dtype.itemsize < 4:
+            # Too coarse to hold the noise: rounding at random keeps its mean, rounding to nearest would lose it all.
+            noise += (generator.random(weights.shape, dtype=np.float32) - 0.5) * np.abs(noise)
+            noise = np.where(generator.random(weights.shape) < np.abs(noise) / _ulp(weights), np.sign(noise), 0)
+            return np.asarray(weights + noise * np.spacing(np.abs(weights)), dtype=weights.dtype)
         return np.asarray(weights * (1 + noise), dtype=weights.dtype)
 
 

@@ -29,31 +29,37 @@ def run(
     framework: str,
     batches: Record,
     preprocessing: Record,
-    folder: str,
-    capture: Sequence[str] = (),
-    rows: Sequence[int] | None = None,
-    perturbation: Record | None = None,
+    passes: Sequence[Record],
     batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Job: run a model over ``batches`` (all, or only ``rows``), writing its trace to ``folder``.
+    """Job: run a model over ``batches`` in one or more passes, writing the trace of each to its folder.
 
-    Opens the model, then waits for the parent's go, so that two models load at once but do not compete while they
-    run. The next batch is prepared while the runtime works on one. Returns the signature and the count.
+    A pass is a record: ``folder``; ``rows`` (only these pictures, one by one; absent: all); ``perturbation`` (fields of
+    ``Perturbation``; absent: the model as it is); ``capture`` (inner tensors to keep). The first model opens before the
+    parent's go, so that two models load at once but do not compete while they run. Returns signature and counts.
     """
-    adapter = FRAMEWORKS[framework]
+    adapter, subject = FRAMEWORKS[framework], Model.from_record(model)
     data, prepare = Batches.from_record(batches), Preprocessing.from_record(preprocessing)
-    change = Perturbation(**perturbation) if perturbation else None
-    with adapter.open(Model.from_record(model), change) as session, TraceWriter(Path(folder)) as writer:
-        size = batch_size or adapter.batch_size
-        spans = _spans(data.count, size) if rows is None else ((row, row + 1) for row in rows)
-        process.wait_for_go()
-        done = 0
-        for inputs in _ahead(data, prepare, session, spans):
-            trace = session.run(inputs, capture)
-            writer.append(trace)
-            done += len(trace.output())
-            process.report("progress", done=done)
-        return {"signature": session.signature.to_record(), "count": done}
+    size, counts, signature = batch_size or adapter.batch_size, [], None
+    for number, wanted in enumerate(passes):
+        change = Perturbation(**wanted["perturbation"]) if wanted.get("perturbation") else None
+        with adapter.open(subject, change) as session, TraceWriter(Path(wanted["folder"])) as writer:
+            if number == 0:
+                process.wait_for_go()
+            signature = session.signature
+            spans = _spans(data.count, size) if wanted.get("rows") is None else ((r, r + 1) for r in wanted["rows"])
+            counts.append(_run_pass(session, writer, _ahead(data, prepare, session, spans), wanted.get("capture", ())))
+    return {"signature": signature.to_record() if signature else None, "counts": counts}
+
+
+def _run_pass(session: Session, writer: TraceWriter, feed: Iterator[dict[str, Any]], capture: Sequence[str]) -> int:
+    done = 0
+    for inputs in feed:
+        trace = session.run(inputs, capture)
+        writer.append(trace)
+        done += len(trace.output())
+        process.report("progress", done=done)
+    return done
 
 
 def _spans(count: int, size: int) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,260 @@
+"""Commands and flags; prints; exit codes; decides nothing.
+
+0: the models agree · 1: they differ · 2: wrong usage, unreadable input or missing package · 3: a defect of convfault
+· 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import convfault
+from convfault.errors import ConvfaultError, UnknownNameError
+from convfault.flags import Outputs, shared
+from convfault.request import Context, Request
+
+if TYPE_CHECKING:
+    from convfault.report import Report
+
+app = typer.Typer(
+    name="convfault",
+    help="Finds out [bold]that[/], [bold]where[/] and [bold]why[/] a converted model differs from its source.",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DIFF_EXAMPLES = """
+Compare a model with its conversion on the same pictures: does the target answer as the source does?
+
+[bold]Examples[/]
+
+  convfault diff --model inceptionv3 --src tf --dst tflite
+
+  convfault diff --model mobilenetv2 --src tf --dst tflite --tool-option tflite_converter.optimizations=DEFAULT
+
+  convfault diff my_model.keras my_model.tflite --data pictures/ --html report.html
+
+  convfault diff my_model.onnx --dst torch --preprocess "size=224, scale=0.0039, layout='NCHW'"
+"""
+
+
+def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn convfault's errors into one sentence and their exit code, Ctrl-C into 130, all else into 3."""
+
+    @functools.wraps(command)
+    def wrapper(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except ConvfaultError as error:
+            _complain(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            _complain("interrupted; nothing half-made was kept")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            raise typer.Exit(0) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            _complain(f"a defect of convfault: {type(error).__name__}: {error}", _keep_traceback())
+            raise typer.Exit(3) from None
+
+    return wrapper
+
+
+def _complain(*sentences: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(
+        Text("convfault: ", style="bold red") + Text(" ".join(sentence for sentence in sentences if sentence))
+    )
+
+
+def _keep_traceback() -> str:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="convfault-defect-", suffix=".log", delete=False) as file:
+        traceback.print_exc(file=file)
+    return f"(please report it with {file.name})"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"convfault {convfault.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(help=DIFF_EXAMPLES)
+@guarded
+@shared
+def diff(
+    request: Request,
+    context: Context,
+    outputs: Outputs,
+    all_routes: Annotated[
+        bool, typer.Option("--all-routes", help="Compare over every route, one report each.")
+    ] = False,
+) -> None:
+    from convfault import pipeline
+
+    with _progress(outputs) as progress:
+        context = replace(context, progress=progress)
+        reports = list(pipeline.diff_routes(request, context) if all_routes else [pipeline.diff(request, context)])
+    for number, report in enumerate(reports, 1):
+        _deliver(report, _numbered(outputs, number) if all_routes else outputs)
+    raise typer.Exit(max(report.exit_code for report in reports))
+
+
+@app.command()
+@guarded
+def judge(
+    report: Annotated[Path, typer.Argument(help="A JSON report that an earlier command wrote.")],
+    tolerance: Annotated[float | None, typer.Option(help="Largest absolute deviation that counts as agreeing.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the judged report.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write it as a page.")] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write it as JUnit XML.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Judge a saved result again, under another tolerance, without running anything."""
+    from convfault import pipeline
+
+    judged = pipeline.judge(report, tolerance)
+    _deliver(judged, Outputs(json_file, html, junit, quiet))
+    raise typer.Exit(judged.exit_code)
+
+
+@app.command("list")
+@guarded
+def list_(
+    what: Annotated[str, typer.Argument(help="models, datasets, frameworks, converters or routes")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """What convfault knows: named models, data sets, frameworks, converters and their options, routes."""
+    from convfault import catalogue
+    from convfault.render import terminal
+
+    if what not in catalogue.LISTINGS:
+        raise UnknownNameError("list", what, catalogue.LISTINGS)
+    rows = catalogue.LISTINGS[what]()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        terminal.table(what, rows)
+
+
+@app.command()
+@guarded
+def doctor(
+    quick: Annotated[bool, typer.Option(help="Look at versions only, import nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """What is installed, what is missing or broken, and how to get it."""
+    from dataclasses import asdict
+
+    from convfault import doctor as examination
+    from convfault.render import terminal
+
+    findings = [asdict(finding) for finding in examination.examine(quick)]
+    if as_json:
+        typer.echo(json.dumps({**examination.system(), "packages": findings}, indent=1))
+    else:
+        terminal.table("packages", findings)
+    raise typer.Exit(0 if all(finding["status"] == "ok" for finding in findings) else 1)
+
+
+@app.command()
+@guarded
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Drop everything.")] = False,
+) -> None:
+    """Where built models, conversions, pictures and runs are kept, and how large that is."""
+    from convfault.cache import Cache
+
+    store = Cache.default()
+    if clear:
+        typer.echo(f"freed {store.clear() / 1e6:.0f} MB in {store.root}")
+        return
+    entries = store.entries()
+    typer.echo(f"{store.root}: {len(entries)} entries, {sum(size for _, size, _ in entries) / 1e6:.0f} MB")
+
+
+@app.command("report-schema")
+@guarded
+def report_schema() -> None:
+    """Print the JSON Schema that every JSON report validates against."""
+    from convfault.report import schema
+
+    typer.echo(json.dumps(schema(), indent=1))
+
+
+@contextmanager
+def _progress(outputs: Outputs) -> Iterator[Any]:
+    """Bars on a terminal, silence elsewhere."""
+    from convfault.progress import Silent
+
+    if outputs.quiet or not sys.stderr.isatty():
+        yield Silent()
+        return
+    from convfault.render.progress import TerminalProgress
+
+    with TerminalProgress() as progress:
+        yield progress
+
+
+def _deliver(report: Report, outputs: Outputs) -> None:
+    """Write the files that were asked for, then print the summary."""
+    from convfault.cache import write_aside
+
+    written = []
+    if outputs.json:
+        report.write(outputs.json)
+        written.append(outputs.json)
+    if outputs.html:
+        from convfault.render import html
+
+        write_aside(outputs.html, html.page(report))
+        written.append(outputs.html)
+    if outputs.junit:
+        from convfault.render import junit
+
+        write_aside(outputs.junit, junit.document(report))
+        written.append(outputs.junit)
+    if not outputs.quiet:
+        from convfault.render import terminal
+
+        terminal.show(report, written=written)
+
+
+def _numbered(outputs: Outputs, number: int) -> Outputs:
+    """The same places with the route's number before the suffix: report.1.json."""
+    places = {name: getattr(outputs, name) for name in ("json", "html", "junit")}
+    named = {name: path and path.with_name(f"{path.stem}.{number}{path.suffix}") for name, path in places.items()}
+    return replace(outputs, **named)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,168 @@
+"""The flags that several commands share, as tables; a command takes them as values instead of thirty parameters."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from convfault.request import Context, Request
+
+SUBJECT, DATA, RUN, OUTPUT = "What to compare", "Data", "How to work", "Results"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where results go."""
+
+    json: Path | None = None
+    html: Path | None = None
+    junit: Path | None = None
+    quiet: bool = False
+
+
+def _option(panel: str, *names: str, help: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
+
+
+Flag = tuple[Any, Any, Any]
+"""Type, typer option or argument, default."""
+
+REQUEST_FLAGS: dict[str, Flag] = {
+    "source": (
+        str | None,
+        typer.Argument(help="The source: a model file, or module:function for torch.", show_default=False),
+        None,
+    ),
+    "target": (
+        str | None,
+        typer.Argument(help="The target: a model file that was converted elsewhere.", show_default=False),
+        None,
+    ),
+    "model": (str | None, _option(SUBJECT, "--model", "-m", help="A named model; see: convfault list models."), None),
+    "src": (
+        str | None,
+        _option(SUBJECT, "--src", help="Framework to convert from: torch, keras, tf, tflite, onnx."),
+        None,
+    ),
+    "dst": (str | None, _option(SUBJECT, "--dst", help="Framework to convert to."), None),
+    "route": (
+        str | None,
+        _option(SUBJECT, "--route", help="Hops and tools, like tf>onnx:tf2onnx>torch:onnx2torch."),
+        None,
+    ),
+    "tool_options": (
+        list[str] | None,
+        _option(
+            SUBJECT,
+            "--tool-option",
+            help="A converter's own option, like tflite_converter.optimizations=DEFAULT; repeat for more.",
+        ),
+        None,
+    ),
+    "weights": (
+        str | None,
+        _option(
+            SUBJECT,
+            "--weights",
+            help="calibrated (default), imagenet, a file or a URL; for module:function its state dict.",
+        ),
+        None,
+    ),
+    "trust": (
+        bool,
+        _option(SUBJECT, "--trust", help="Allow model files to execute code (pickles, Lambda layers)."),
+        False,
+    ),
+    "source_runtime": (
+        str | None,
+        _option(SUBJECT, "--src-runtime", help="Run the source in another framework, such as tvm."),
+        None,
+    ),
+    "target_runtime": (
+        str | None,
+        _option(SUBJECT, "--dst-runtime", help="Run the target in another framework, such as tvm."),
+        None,
+    ),
+    "data": (
+        str | None,
+        _option(DATA, "--data", help="A folder of pictures, an .npz or a list file; default: the embedded set."),
+        None,
+    ),
+    "limit": (
+        int | None,
+        _option(DATA, "--limit", "-n", help="Use so many pictures (embedded set: 200 unless told)."),
+        None,
+    ),
+    "seed": (int, _option(DATA, "--seed", help="Which pictures --limit takes."), 0),
+    "preprocessing": (
+        str | None,
+        _option(DATA, "--preprocess", help="TOML file or inline, like: size=224, scale=0.00784, mean=[1,1,1]."),
+        None,
+    ),
+    "target_preprocessing": (
+        str | None,
+        _option(DATA, "--dst-preprocess", help="The same for the target, where it differs."),
+        None,
+    ),
+    "tolerance": (
+        float | None,
+        _option(RUN, "--tolerance", help="Largest absolute deviation that counts as agreeing; default: derived."),
+        None,
+    ),
+}
+
+CONTEXT_FLAGS: dict[str, Flag] = {
+    "fresh": (bool, _option(RUN, "--fresh", help="Run the models again though their answers are known."), False),
+    "seconds": (float, _option(RUN, "--timeout", help="Seconds that one conversion may take."), 1800.0),
+    "megabytes": (float | None, _option(RUN, "--memory", help="Megabytes that one conversion may use."), None),
+}
+
+OUTPUT_FLAGS: dict[str, Flag] = {
+    "json": (Path | None, _option(OUTPUT, "--json", help="Write the report as JSON."), None),
+    "html": (Path | None, _option(OUTPUT, "--html", help="Write the report as one self-contained page."), None),
+    "junit": (Path | None, _option(OUTPUT, "--junit", help="Write the verdict as JUnit XML for CI."), None),
+    "quiet": (bool, _option(OUTPUT, "--quiet", "-q", help="Print nothing but errors."), False),
+}
+
+TABLES: dict[str, tuple[Callable[..., Any], dict[str, Flag]]] = {
+    "request": (Request, REQUEST_FLAGS),
+    "context": (Context, CONTEXT_FLAGS),
+    "outputs": (Outputs, OUTPUT_FLAGS),
+}
+"""Parameter name of a command → the value it receives and the flags that make it up."""
+
+
+def shared(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command with parameters named as in ``TABLES`` all their flags; its other parameters stay as they are."""
+    original = inspect.signature(command, eval_str=True).parameters
+    expanded: dict[str, inspect.Parameter] = {}
+    for name, parameter in original.items():
+        if name not in TABLES:
+            expanded[name] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            continue
+        for flag, (kind, option, default) in TABLES[name][1].items():
+            expanded[flag] = inspect.Parameter(
+                flag, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+            )
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> Any:
+        values = {name: given[name] for name in original if name not in TABLES}
+        for name, (kind, flags) in TABLES.items():
+            if name in original:
+                chosen = {flag: given[flag] for flag in flags}
+                values[name] = kind(
+                    **{flag: tuple(v) if isinstance(v, list) else v for flag, v in chosen.items() if v is not None}
+                )
+        return command(**values)
+
+    wrapper.__signature__ = inspect.Signature(list(expanded.values()))  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {name: parameter.annotation for name, parameter in expanded.items()}
+    del wrapper.__wrapped__  # type: ignore[attr-defined]
+    return wrapper

@@ -1,0 +1,173 @@
+"""The only wiring: what each command does, from nouns to a report. Prints nothing and decides nothing about display."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import convfault
+from convfault.comparison import Comparison
+from convfault.converters.route import all_routes
+from convfault.diff import tolerance
+from convfault.diff.compare import compare
+from convfault.errors import FormatError, SubjectError
+from convfault.frameworks import runs
+from convfault.frameworks.runs import Pass, Side, SideRun
+from convfault.model import Model
+from convfault.preparation import Pair, prepare, sides
+from convfault.process import Outcome
+from convfault.report import Report
+from convfault.request import Context, Request
+
+
+class Stopwatch:
+    """Wall seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+
+
+def diff(request: Request, context: Context | None = None) -> Report:
+    """Tell whether the target answers as the source does, on the same pictures.
+
+    A converter or a converted model that crashes or hangs gives a report whose verdict is ``crash``. Raises
+    ``UsageError`` for what cannot be read or done, ``SubjectError`` when a file of the user's kills its runtime.
+    """
+    context, watch, started = context or Context(), Stopwatch(), datetime.now(UTC)
+    with watch.phase("prepare"):
+        pair = prepare(request, context)
+    if pair.target is None:
+        assert pair.conversion is not None
+        hop = pair.conversion.hops[-1]
+        return _report(pair, started, watch, Comparison.crash(f"the conversion by {hop.tool} failed: {hop.message}"))
+    with watch.phase("decode"):
+        source, target = sides(pair, request, context, _noise_passes(request, pair))
+    with watch.phase("run"):
+        results = runs.run([source, target], context.cache, context.progress, context.fresh)
+    watch.seconds |= {"run source": results[0].seconds, "run target": results[1].seconds}
+    if failed := _failed(results, pair):
+        return _report(pair, started, watch, Comparison.crash(failed))
+    with watch.phase("compare"):
+        comparison = _compare(request, pair, source, results)
+    return _report(pair, started, watch, comparison)
+
+
+def diff_routes(request: Request, context: Context | None = None) -> Iterator[Report]:
+    """``diff`` over every route from source to target that the installed converters allow."""
+    source = request.src or Model.from_path(request.source or "", request.weights, request.trust).framework
+    for route in all_routes(source, request.dst or ""):
+        yield diff(replace(request, route=str(route)), context)
+
+
+def judge(path: Path, given: float | None = None) -> Report:
+    """Judge a saved report again, under another tolerance if one is given, without running anything."""
+    return Report.read(path).judged(given)
+
+
+def _noise_passes(request: Request, pair: Pair) -> tuple[Pass, ...]:
+    """The runs of the perturbed source that the tolerance is derived from; none when it is given."""
+    if request.tolerance is not None:
+        return ()
+    return tuple(Pass(rows, perturbation) for rows, perturbation in tolerance.plan(len(pair.dataset)))
+
+
+def _failed(results: Sequence[SideRun], pair: Pair) -> str | None:
+    """What the target did instead of answering; a source that fails, or a target file of the user's, is an error."""
+    for result, ours in zip(results, (False, pair.conversion is not None), strict=True):
+        if result.outcome is None:
+            continue
+        if not ours or _is_usage(result.outcome):
+            result.outcome.unwrap()
+        return result.outcome.message
+    return None
+
+
+def _is_usage(outcome: Outcome) -> bool:
+    """Whether the user can mend it: a missing package or wrong data; an unreadable converted file is a finding."""
+    return outcome.error is not None and not isinstance(outcome.error, FormatError | SubjectError)
+
+
+def _compare(request: Request, pair: Pair, source: Side, results: Sequence[SideRun]) -> Comparison:
+    clean, *perturbed = results[0].traces
+    noise = source.passes[1:]
+    tolerances = tolerance.derive(clean, perturbed, [wanted.rows or () for wanted in noise])
+    compared = compare(
+        clean,
+        results[1].traces[0],
+        names=pair.dataset.names,
+        labels=_labels(pair),
+        tolerances=tolerances,
+    )
+    return compared.judged(request.tolerance)
+
+
+def _labels(pair: Pair) -> Sequence[int] | None:
+    """Labels only where they mean the model's classes: the user's data, or the embedded set with its own models."""
+    knows = not pair.dataset.embedded or pair.source.metadata.get("weights") == "calibrated"
+    return pair.dataset.labels if knows else None
+
+
+def _report(pair: Pair, started: datetime, watch: Stopwatch, comparison: Comparison) -> Report:
+    shown = {picture.image: pair.dataset.thumbnail(picture.index) for picture in comparison.worst}
+    return Report(
+        command="diff",
+        convfault_version=convfault.__version__,
+        started=started.isoformat(timespec="seconds"),
+        source=_describe(pair.source),
+        target=_describe(pair.target) if pair.target else _unborn(pair),
+        comparison=comparison,
+        seconds={name: round(seconds, 3) for name, seconds in watch.seconds.items()},
+        route=tuple(pair.conversion.to_records()) if pair.conversion else (),
+        dataset=pair.dataset.to_record(),
+        assumptions=pair.assumptions,
+        thumbnails={name: picture for name, picture in shown.items() if picture is not None},
+    )
+
+
+def _describe(model: Model) -> Mapping[str, Any]:
+    path = Path(model.path)
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return {
+        "framework": model.framework,
+        "format": model.format,
+        "name": model.name,
+        "path": model.path,
+        "sha256": model.sha256,
+        "size_bytes": sum(file.stat().st_size for file in files),
+        "weights": model.metadata.get("weights", model.weights),
+        "versions": versions(model.framework),
+        "signature": model.signature.to_record() if model.signature else None,
+        "preprocessing": model.preprocessing.to_record() if model.preprocessing else None,
+    }
+
+
+def _unborn(pair: Pair) -> Mapping[str, Any]:
+    """What is known of a target that no converter could make."""
+    assert pair.conversion is not None
+    framework = pair.conversion.route.target
+    return {"framework": framework, "path": None, "sha256": None, "versions": versions(framework)}
+
+
+def versions(framework: str) -> dict[str, str]:
+    """Of the framework's package and of Python."""
+    adapter = convfault.frameworks.FRAMEWORKS[framework]
+    try:
+        found = {adapter.package: adapter.version()}
+    except convfault.errors.MissingPackageError:
+        found = {}
+    return {**found, "numpy": metadata.version("numpy"), "python": platform.python_version()}

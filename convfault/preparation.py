@@ -1,0 +1,211 @@
+"""From a request to two models that are ready to run on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from convfault import zoo
+from convfault.cache import key
+from convfault.converters import convert
+from convfault.converters.convert import Conversion
+from convfault.converters.route import Route, parse_options
+from convfault.dataset import Dataset
+from convfault.errors import SubjectError, UnknownNameError, UsageError
+from convfault.frameworks import FRAMEWORKS, runs
+from convfault.frameworks.runs import Pass, Side
+from convfault.model import Model, Signature
+from convfault.preprocessing import Preprocessing
+from convfault.request import Context, Request
+
+ORIGINS = {"tflite": "tf", "onnx": "torch"}
+"""Frameworks that named models are not written in: they are converted from this one."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Source and target with what was needed to get there. ``target`` is None when the ``conversion`` failed."""
+
+    source: Model
+    target: Model | None
+    conversion: Conversion | None
+    dataset: Dataset
+    assumptions: tuple[str, ...] = ()
+
+
+def prepare(request: Request, context: Context) -> Pair:
+    """Build or find the source, convert or find the target, open the data, and settle both preprocessings."""
+    dataset = Dataset.open(request.named_data, limit=request.pictures, seed=request.seed)
+    source = inspected(source_model(request, context), request.source_runtime, context)
+    source, assumptions = with_preprocessing(source, request.preprocessing, dataset)
+    if request.target is not None:
+        target = Model.from_path(request.target, trusted=request.trust)
+        conversion = None
+    else:
+        conversion = convert_source(request, source, dataset, context)
+        if conversion.target is None:
+            return Pair(source, None, conversion, dataset, assumptions)
+        target = conversion.target
+    target = inspected(target, request.target_runtime, context)
+    target = following(source, target, request.target_preprocessing, dataset)
+    return Pair(source, target, conversion, dataset, assumptions)
+
+
+def source_model(request: Request, context: Context) -> Model:
+    """The source: a file of the user's, or a named model built (and where it must be, converted) here."""
+    if request.source is not None:
+        return Model.from_path(request.source, request.weights, request.trust)
+    assert request.model is not None
+    framework = request.src or Route.parse(request.route or "").source
+    if framework not in FRAMEWORKS:
+        raise UnknownNameError("framework", framework, FRAMEWORKS.names())
+    name, weights = zoo.find(request.model).name, request.weights or "calibrated"
+    context.progress.start(f"build {name} in {framework}", None)
+    model = zoo.build(name, ORIGINS.get(framework, framework), weights, context.cache)
+    context.progress.finish(f"build {name} in {framework}")
+    if framework in ORIGINS:
+        model = _converted_origin(model, framework, context)
+    return model
+
+
+def _converted_origin(model: Model, framework: str, context: Context) -> Model:
+    """The named model in a framework that it is not written in."""
+    model = inspected(model, None, context)
+    conversion = convert.convert(Route.default(model.framework, framework), model, {}, context.cache)
+    if conversion.target is None:
+        raise SubjectError(f"{model.name} cannot be made for {framework}: {conversion.hops[-1].message}")
+    return replace(conversion.target, name=model.name)
+
+
+def inspected(model: Model, runtime: str | None, context: Context) -> Model:
+    """The model with its signature, read by the framework that will run it."""
+    framework = runtime or model.framework
+    if framework not in FRAMEWORKS:
+        raise UnknownNameError("framework", framework, FRAMEWORKS.names())
+    return model.with_signature(runs.inspect(model, framework, context.cache))
+
+
+def convert_source(request: Request, source: Model, dataset: Dataset, context: Context) -> Conversion:
+    """Take the source along the chosen route, or the default one, to the target's framework."""
+    if request.route:
+        route = Route.parse(request.route)
+        if route.source != source.framework:
+            raise UsageError(f"the route {route} starts from {route.source}, but the source is {source.framework}")
+    else:
+        assert request.dst is not None
+        route = Route.default(source.framework, request.dst)
+    options = parse_options(request.tool_options)
+    phase = f"convert {route}"
+    context.progress.start(phase, len(route.hops))
+    limits = convert.Limits(context.seconds, context.megabytes)
+    calibration = calibration_data(options, source, dataset, context)
+    conversion = convert.convert(
+        route,
+        source,
+        options,
+        context.cache,
+        limits=limits,
+        calibration=calibration,
+    )
+    context.progress.finish(phase)
+    return conversion
+
+
+def calibration_data(
+    options: Mapping[str, Mapping[str, Any]], source: Model, dataset: Dataset, context: Context
+) -> Mapping[str, Any] | None:
+    """Pictures for tools that quantize by a representative data set, when one of the options asks for them."""
+    if not any("representative_dataset" in values for values in options.values()):
+        return None
+    assert source.preprocessing is not None
+    batches = dataset.prepare(source.preprocessing, context.cache)
+    return {"batches": batches.to_record(), "preprocessing": source.preprocessing.to_record(), "key": dataset.sha256}
+
+
+def with_preprocessing(model: Model, given: str | None, dataset: Dataset) -> tuple[Model, tuple[str, ...]]:
+    """The source with its preprocessing: given, the model's own, in a side file, or read from its signature.
+
+    The second value names what had to be assumed.
+    """
+    assert model.signature is not None
+    side_file = next((str(path) for path in _side_files(model) if path.is_file()), None)
+    base = model.preprocessing or (_from_signature(model.signature) if dataset.pictures else Preprocessing())
+    if base is not None and not dataset.pictures:
+        base = base.with_layout(_layout(model, base.layout))
+    if text := given or side_file:
+        return model.with_preprocessing(replace(read_preprocessing(text, base), assumed=())), ()
+    return model.with_preprocessing(base), tuple(f"preprocessing: {assumed}" for assumed in base.assumed)
+
+
+def following(source: Model, target: Model, given: str | None, dataset: Dataset) -> Model:
+    """The target with its preprocessing: given, in a side file, or the source's in the target's layout and size."""
+    assert source.preprocessing is not None
+    base = target.preprocessing or _fitted(source.preprocessing, target)
+    side_file = next((str(path) for path in _side_files(target) if path.is_file()), None)
+    if text := given or side_file:
+        base = replace(read_preprocessing(text, base), assumed=())
+    return target.with_preprocessing(base)
+
+
+def read_preprocessing(text: str, base: Preprocessing) -> Preprocessing:
+    """From a TOML file, or from inline TOML such as ``size = 224, scale = 0.00784``."""
+    import tomllib
+
+    if Path(text).suffix == ".toml" or Path(text).is_file():
+        return Preprocessing.from_toml(Path(text), base)
+    try:
+        return Preprocessing.from_record(tomllib.loads(f"inline = {{{text}}}")["inline"], base)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"cannot read the preprocessing '{text}': {error}; write: size = 224, scale = 0.0078"
+        ) from error
+
+
+def sides(pair: Pair, request: Request, context: Context, noise: tuple[Pass, ...]) -> tuple[Side, Side]:
+    """Both sides, their pictures decoded, ready for ``runs.run``; the source also makes the ``noise`` passes."""
+    assert pair.target is not None
+    source = _side("source", pair.source, request.source_runtime, pair.dataset, context)
+    target = _side("target", pair.target, request.target_runtime, pair.dataset, context)
+    return replace(source, passes=(Pass(), *noise)), target
+
+
+def _side(label: str, model: Model, runtime: str | None, dataset: Dataset, context: Context) -> Side:
+    assert model.preprocessing is not None
+    phase = "decode pictures"
+    context.progress.start(phase, len(dataset))
+    batches = dataset.prepare(model.preprocessing, context.cache, lambda done, _: context.progress.update(phase, done))
+    context.progress.finish(phase)
+    geometry = model.preprocessing.geometry if dataset.pictures else None
+    return Side(label, model, runtime or model.framework, batches, key(dataset.sha256, geometry), model.preprocessing)
+
+
+def _side_files(model: Model) -> tuple[Path, ...]:
+    if model.format == "torch_function":
+        return ()
+    path = Path(model.path)
+    return (path.with_name(path.name + ".toml"), path.with_suffix(".toml"))
+
+
+def _from_signature(signature: Signature) -> Preprocessing:
+    if len(signature.inputs) != 1:
+        names = ", ".join(spec.name for spec in signature.inputs)
+        raise UsageError(f"the model has several inputs ({names}): give an .npz with one array for each as --data")
+    return Preprocessing.for_input(signature.inputs[0].shape)
+
+
+def _layout(model: Model, default: str) -> str:
+    """NCHW or NHWC as the first picture-like input tells, else what the framework is used to."""
+    assert model.signature is not None
+    shapes = [spec.shape for spec in model.signature.inputs if len(spec.shape) == 4]
+    for shape in shapes:
+        first, last = shape[1] in {1, 3}, shape[3] in {1, 3}
+        if first != last:
+            return "NCHW" if first else "NHWC"
+    return FRAMEWORKS[model.framework].layout or default
+
+
+def _fitted(preprocessing: Preprocessing, target: Model) -> Preprocessing:
+    """The source's preprocessing in the layout of the target's input."""
+    return preprocessing.with_layout(_layout(target, preprocessing.layout))

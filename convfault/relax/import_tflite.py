@@ -1,0 +1,169 @@
+"""TFLite → Relax by TVM's frontend, quantized tensors made float first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convfault.errors import FormatError
+from convfault.model import Model, TensorSpec
+from convfault.relax.imported import Imported, OperatorRefusedError, Origin, UnsupportedOperator, first_line, import_around
+from convfault.relax.tflite_dequantize import dequantize, encoded_tensors
+
+
+def import_tflite(model: Model, batch: int) -> Imported:
+    """Import a ``.tflite`` file; native names are those of its tensors. Its batch size is what the file says."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = Path(model.path).read_bytes()
+    flat = schema.Model.GetRootAs(content)
+    if flat.SubgraphsLength() < 1:
+        raise FormatError(f"{model.path} holds no graph")
+    return import_around(lambda refused: _attempt(content, refused))
+
+
+def _attempt(content: bytes, refused: Mapping[str, str]) -> Imported:
+    from ai_edge_litert import schema_py_generated as schema
+
+    encodings, unsupported = {}, ()
+    if refused or encoded_tensors(schema.Model.GetRootAs(content).Subgraphs(0)):
+        tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+        encodings = dequantize(tree)
+        unsupported = _cut(tree, refused)
+        content = _packed(tree)
+    module, names, specs = _imported(content)
+    cut = {spec.name for operator in unsupported for spec in operator.outputs}
+    return Imported(
+        module=module,
+        names=names,
+        inputs=tuple(spec for spec in specs["inputs"] if spec.name not in cut),
+        outputs=specs["outputs"],
+        layout="NHWC",
+        origins=_origins(content),
+        encodings=encodings,
+        unsupported=unsupported,
+    )
+
+
+def _packed(tree: Any) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _imported(content: bytes) -> tuple[Any, dict[str, Any], dict[str, tuple[TensorSpec, ...]]]:
+    import tflite
+    from tvm.relax.frontend.tflite import from_tflite
+
+    found: dict[str, Any] = {}
+    module = from_tflite(tflite.Model.GetRootAs(content, 0), op_converter=_converter_class(found))
+    return module, dict(found["names"]), found["specs"]
+
+
+def _converter_class(found: dict[str, Any]) -> Any:
+    """TVM's converter, made to bind every result to a variable and to name the operator that it refuses."""
+    from tvm import relax
+    from tvm.ir import Call
+    from tvm.relax.frontend.tflite.tflite_frontend import OperatorConverter, get_tensor_name
+
+    from convfault.relax.tflite_operators import OPERATORS
+
+    class NamedConverter(OperatorConverter):  # type: ignore[misc]
+        def check_unsupported_ops(self) -> None:
+            found["specs"] = {
+                "inputs": tuple(self._spec(index) for index in self.subgraph.InputsAsNumpy()),
+                "outputs": tuple(self._spec(index) for index in self.subgraph.OutputsAsNumpy()),
+            }
+            found["names"] = self._recorded_constants()
+
+        def _spec(self, index: int) -> TensorSpec:
+            tensor = self.subgraph.Tensors(index)
+            shape = tuple(int(side) for side in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
+            return TensorSpec(get_tensor_name(self.subgraph, index), shape, self.get_tensor_type_str(tensor.Type()))
+
+        def _recorded_constants(self) -> dict[str, Any]:
+            """The name table, which from now on also takes every constant that the table of expressions makes."""
+            names, make = dict(self.exp_tab.exprs), self.exp_tab.new_const
+
+            def new_const(value: Any, *arguments: Any, source_name: Any = None, **options: Any) -> Any:
+                expression = make(value, *arguments, source_name=source_name, **options)
+                if source_name is not None:
+                    names.setdefault(source_name.decode(), expression)
+                return expression
+
+            self.exp_tab.new_const = new_const
+            return names
+
+        def convert_op_to_relax(self) -> None:
+            for index in range(self.subgraph.OperatorsLength()):
+                operator = self.subgraph.Operators(index)
+                kind, outputs = self.get_op_code_str(operator), self.get_output_tensors(operator)
+                name = get_tensor_name(self.subgraph, outputs[0].tensor_idx)
+                if kind not in self.convert_map:
+                    raise OperatorRefusedError(name, "TVM's importer does not know this operator")
+                try:
+                    own = OPERATORS.get(kind)
+                    result = own(self, operator) if own else None
+                    result = self.convert_map[kind](op=operator) if result is None else result
+                except Exception as error:
+                    raise OperatorRefusedError(name, first_line(error)) from error
+                if result is not None:
+                    self._bind(result, outputs)
+
+        def _bind(self, result: Any, outputs: list[Any]) -> None:
+            result = self.bb.emit(result) if isinstance(result, Call) else self.bb.normalize(result)
+            for position, output in enumerate(outputs):
+                value = result if len(outputs) == 1 else result[position]
+                if isinstance(value, relax.TupleGetItem):
+                    value = self.bb.emit(value)
+                name = get_tensor_name(self.subgraph, output.tensor_idx)
+                self.exp_tab.set_expr(name, value)
+                found["names"][name] = value
+
+    return NamedConverter
+
+
+def _origins(content: bytes) -> dict[str, Origin]:
+    """The operator that makes each tensor, which TFLite leaves unnamed: it goes by its first output."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = operator_names(schema)
+    flat = schema.Model.GetRootAs(content)
+    graph, origins = flat.Subgraphs(0), {}
+    for index in range(graph.OperatorsLength()):
+        operator = graph.Operators(index)
+        code = flat.OperatorCodes(operator.OpcodeIndex())
+        kind = names.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "CUSTOM")
+        outputs = [graph.Tensors(position).Name().decode() for position in operator.OutputsAsNumpy()]
+        origins.update({name: Origin(outputs[0], kind) for name in outputs})
+    return origins
+
+
+def operator_names(schema: Any) -> dict[int, str]:
+    """Number of a builtin operator → its name."""
+    return {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+
+
+def _cut(tree: Any, refused: Mapping[str, str]) -> tuple[UnsupportedOperator, ...]:
+    """Take the refused operators out of the tree in place; their outputs become inputs of the graph."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, names = tree.subgraphs[0], operator_names(schema)
+    label = [tensor.name.decode() for tensor in graph.tensors]
+    unsupported = []
+    for operator in [item for item in graph.operators if label[item.outputs[0]] in refused]:
+        code = tree.operatorCodes[operator.opcodeIndex]
+        kind = names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+        outputs = tuple(
+            TensorSpec(label[index], tuple(int(side) for side in graph.tensors[index].shape), "float32")
+            for index in operator.outputs
+        )
+        inputs = tuple(label[index] for index in operator.inputs if index >= 0)
+        custom = code.customCode.decode() if kind == "CUSTOM" and code.customCode else kind
+        unsupported.append(UnsupportedOperator(outputs[0].name, custom, inputs, outputs, refused[outputs[0].name]))
+        graph.inputs = [*graph.inputs, *operator.outputs]
+        graph.operators.remove(operator)
+    return tuple(unsupported)

@@ -1,0 +1,103 @@
+"""Makes a quantized TFLite model float, explicitly: TVM's frontend refuses dynamic-range models.
+
+Every quantized tensor becomes float32 with the real numbers that its stored integers stand for; what was done is
+recorded as one ``Encoding`` a tensor. QUANTIZE and DEQUANTIZE operators vanish. What integer arithmetic rounds on the
+way is not modelled: the float meaning of the graph is what two conversions are compared by.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convfault.relax.imported import Encoding
+
+INTEGERS = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64, "INT4": None}
+MARKERS = ("QUANTIZE", "DEQUANTIZE")
+
+
+def encoded_tensors(graph: Any) -> bool:
+    """Whether a tensor of this flatbuffer graph stores quantized or half-precision numbers."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for index in range(graph.TensorsLength()):
+        tensor = graph.Tensors(index)
+        quantization = tensor.Quantization()
+        if tensor.Type() == schema.TensorType.FLOAT16 or (quantization and quantization.ScaleLength()):
+            return True
+    return False
+
+
+def dequantize(tree: Any) -> dict[str, Encoding]:
+    """Make the first graph of a model tree (``ModelT``) float in place; tensor name → its former encoding."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    encodings = {}
+    for tensor in tree.subgraphs[0].tensors:
+        encoding = _encoding(tree, tensor, kinds[tensor.type])
+        if encoding is None:
+            continue
+        encodings[encoding.tensor] = encoding
+        if encoding.constant:
+            values = real_values(tree.buffers[tensor.buffer].data, tuple(tensor.shape), encoding)
+            tensor.buffer = len(tree.buffers)
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+            tree.buffers.append(buffer)
+        tensor.type = schema.TensorType.FLOAT32
+        tensor.quantization = None
+    _drop_markers(tree, schema)
+    return encodings
+
+
+def _encoding(tree: Any, tensor: Any, kind: str) -> Encoding | None:
+    data = tree.buffers[tensor.buffer].data
+    constant = data is not None and len(data) > 0
+    name = tensor.name.decode()
+    if kind == "FLOAT16":
+        return Encoding(name, "float16", (1.0,), (0,), 0, constant)
+    quantization = tensor.quantization
+    if kind not in INTEGERS or quantization is None or quantization.scale is None or not len(quantization.scale):
+        return None
+    zeros = quantization.zeroPoint if quantization.zeroPoint is not None else [0] * len(quantization.scale)
+    scales = tuple(float(scale) for scale in quantization.scale)
+    return Encoding(name, kind.lower(), scales, tuple(int(z) for z in zeros), int(quantization.quantizedDimension), constant)
+
+
+def real_values(data: Any, shape: tuple[int, ...], encoding: Encoding) -> npt.NDArray[np.float32]:
+    """The float32 numbers that stored bytes stand for, in ``shape``."""
+    raw = np.asarray(data, dtype=np.uint8)
+    stored: npt.NDArray[Any]
+    if encoding.dtype == "float16":
+        return raw.view(np.float16).astype(np.float32).reshape(shape)
+    if encoding.dtype == "int4":  # two values a byte, the low half first
+        halves = np.stack([raw & 15, raw >> 4], axis=-1).reshape(-1)[: int(np.prod(shape))]
+        stored = ((halves.astype(np.int8) ^ 8) - 8).reshape(shape)
+    else:
+        stored = raw.view(INTEGERS[encoding.dtype.upper()]).reshape(shape)
+    side = [1] * len(shape)
+    if len(encoding.scales) > 1:
+        side[encoding.axis] = -1
+    scales = np.asarray(encoding.scales, np.float32).reshape(side)
+    zeros = np.asarray(encoding.zero_points, np.int64).reshape(side if len(encoding.zero_points) > 1 else [1] * len(shape))
+    return np.asarray((stored.astype(np.int64) - zeros).astype(np.float32) * scales, np.float32)
+
+
+def _drop_markers(tree: Any, schema: Any) -> None:
+    """Remove QUANTIZE and DEQUANTIZE: whoever reads their output reads their input."""
+    graph = tree.subgraphs[0]
+    codes = {getattr(schema.BuiltinOperator, name) for name in MARKERS}
+    alias: dict[int, int] = {}
+    kept = []
+    for operator in graph.operators:
+        code = tree.operatorCodes[operator.opcodeIndex]
+        if max(code.builtinCode, code.deprecatedBuiltinCode) in codes and operator.outputs[0] not in list(graph.outputs):
+            alias[int(operator.outputs[0])] = alias.get(int(operator.inputs[0]), int(operator.inputs[0]))
+        else:
+            kept.append(operator)
+    for operator in kept:
+        operator.inputs = [alias.get(int(index), int(index)) for index in operator.inputs]
+    graph.operators = kept
