@@ -38,7 +38,7 @@ class OutputComparison:
 
     ``nonfinite_*`` count NaN and Inf values; ``unmatched`` counts the values that are not finite on one side and are
     not equal on the other; equal ones (NaN equals NaN) match with an error of zero. ``comparable`` is False when
-    the shapes differ. ``cosine`` is the mean over the pictures, ``largest_value`` the source's largest finite magnitude.
+    the shapes differ. ``cosine`` is the mean over the pictures, ``largest_value`` the source's largest magnitude.
     ``name``/``target_name`` are native names, empty where that side has no such output; shapes are without the batch.
     ``max_abs_error`` is None, which counts as infinite, where no value matches or the error is beyond any number.
     """
@@ -105,8 +105,8 @@ class Comparison:
     five best of either side. They are of the first output that holds scores.
     ``accuracy`` maps ``source`` and ``target`` to top-1 accuracy where labels are known. ``max_abs_error``,
     ``mean_abs_error`` and ``cosine`` are the worst over ``outputs``; ``nonfinite`` counts NaN and Inf on both sides.
-    ``histogram`` counts the pictures by their largest error: ``counts`` between the log-spaced ``edges`` (smaller errors
-    are in the first), ``zero`` without any error, ``unmatched`` with values that are NaN or infinite on one side only.
+    ``histogram`` counts the pictures by their largest error: ``counts`` between the log-spaced ``edges`` (smaller
+    errors are in the first), ``zero`` without any error, ``unmatched`` with values that do not match.
     """
 
     verdict: str

@@ -84,6 +84,15 @@ class Dataset:
         """False when these are model inputs, which go to the models as they are."""
         return self.source.pictures
 
+    @property
+    def embedded(self) -> bool:
+        """Whether this is a shipped set, whose labels mean the classes of the zoo's calibrated models."""
+        return isinstance(self.source, Embedded)
+
+    def to_record(self) -> dict[str, Any]:
+        """What a report says of the data."""
+        return {"name": self.name, "images": self.count, "seed": self.seed, "sha256": self.sha256}
+
     def prepare(self, preprocessing: Preprocessing, cache: Cache, progress: Progress | None = None) -> Batches:
         """Decode everything into the cache and say where it lies.
 
@@ -153,6 +162,18 @@ class Dataset:
         content = io.BytesIO()
         small.save(content, "PNG")
         return content.getvalue()
+
+
+def kinds() -> list[dict[str, str]]:
+    """The data that ``--data`` takes, as rows of name and description."""
+    own = {
+        "FOLDER": "pictures; sub-folders are classes",
+        "FILE.npz": "images, and labels where known; uint8 are pictures, floating-point arrays model inputs",
+        "FILE.txt": "paths of pictures, one a line, a label behind a tab where known",
+    }
+    return [{"data": name, "description": "embedded, drawn from formulas"} for name in shipped.names("datasets")] + [
+        {"data": name, "description": text} for name, text in own.items()
+    ]
 
 
 def _source(spec: str | None, limit: int | None, seed: int) -> Source:

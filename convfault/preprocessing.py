@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,28 @@ if TYPE_CHECKING:
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 CHANNELS = ("rgb", "bgr", "gray")
 LAYOUTS = ("NHWC", "NCHW")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(_is_number, value))
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) and side > 0 for side in value)
+
+
+TYPES: dict[str, Callable[[object], bool]] = {
+    "size": _is_size,
+    "resize": lambda value: value is None or (isinstance(value, int) and value > 0),
+    "scale": _is_number,
+    "mean": _are_numbers,
+    "std": _are_numbers,
+}
+"""What each setting must look like, whoever wrote it."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +61,12 @@ class Preprocessing:
     assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, check in TYPES.items():
+            if not check(getattr(self, name)):
+                raise UsageError(f"preprocessing: {name} cannot be {getattr(self, name)!r}")
         for name, known in (("interpolation", INTERPOLATIONS), ("channels", CHANNELS), ("layout", LAYOUTS)):
             if getattr(self, name) not in known:
                 raise UsageError(f"preprocessing: {name} is '{getattr(self, name)}', not one of {', '.join(known)}")
-        if min(self.size) < 1 or len(self.size) != 2:
-            raise UsageError(f"preprocessing: size is {self.size}, not two positive numbers (height, width)")
         if self.resize is not None and self.resize < max(self.size):
             raise UsageError(f"preprocessing: resize {self.resize} is smaller than the crop {self.size}")
         if 0.0 in self.std:

@@ -9,20 +9,56 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import Any
 
+from convfault.errors import MissingPackageError, UnknownNameError, UsageError
 from convfault.model import Model
 
-Convert = Callable[[Model, str, Mapping[str, Any]], None]
+Facts = Mapping[str, Any]
+Convert = Callable[[Model, str, Mapping[str, Any]], "Facts | None"]
+
+KINDS: Mapping[str, tuple[type, ...]] = {
+    "text": (str,),
+    "flag": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+}
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a tool: what it does, its default, and the values that it takes when they are few."""
+    """An option of a tool: what it does, its default (None: the tool's own), and the values that it takes.
+
+    ``kind`` is ``text``, ``flag``, ``integer`` or ``number``; ``many``: a list of such values (one alone is a list of
+    one); ``choices`` are the values when they are few.
+    """
 
     description: str
     default: Any = None
     choices: tuple[Any, ...] = ()
+    kind: str = "text"
+    many: bool = False
+
+    def read(self, name: str, value: Any) -> Any:
+        """The value in the option's kind; raises ``UsageError`` or, for one not among the choices, ``UnknownNameError``."""
+        if value is None:
+            return None
+        if self.many:
+            items = value if isinstance(value, list | tuple) else [value]
+            return [self._read_one(name, item) for item in items]
+        return self._read_one(name, value)
+
+    def _read_one(self, name: str, value: Any) -> Any:
+        fits = isinstance(value, KINDS[self.kind]) and (self.kind == "flag" or not isinstance(value, bool))
+        if self.kind == "text" and not isinstance(value, str | list | dict):
+            value, fits = str(value), True
+        if not fits:
+            article = "an" if self.kind == "integer" else "a"
+            raise UsageError(f"{name} takes {article} {self.kind}, not {value!r}: {self.description}")
+        if self.choices and value not in self.choices:
+            raise UnknownNameError(f"value of {name}", str(value), tuple(map(str, self.choices)))
+        return value
 
 
 @dataclass(frozen=True)
@@ -31,9 +67,14 @@ class Converter:
 
     ``tool`` is the name that users write; ``source`` and ``target`` are frameworks; ``formats`` are the source formats
     that it reads and ``target_format`` the one that it writes, as a file or folder called ``filename``.
-    ``package`` is the distribution whose version is the tool's. ``convert`` is ``"module:function"``: it takes the
-    source ``Model`` (signature filled in), the path to write and all options, and writes the target or raises.
-    ``megabytes`` estimates the memory: what it takes for each megabyte of the source file, for the scheduler.
+    ``package`` is the distribution whose version is the tool's, ``companions`` those whose version matters too;
+    ``extra`` is the one of convfault's extras that installs them.
+
+    ``convert`` is ``"module:function"``: it takes the source ``Model`` (signature filled in), the path to write and all
+    options, and writes the target or raises. It may return facts: ``layout``, the layout that the target's input has,
+    and ``notes``, sentences about what a user might not expect. ``layout`` here is what happens to the layout of the
+    picture input when the function says nothing: ``keeps``, ``NHWC`` or ``NCHW``.
+    ``memory_factor`` estimates the memory: megabytes taken for each megabyte of the source file, for the scheduler.
     """
 
     tool: str
@@ -46,13 +87,38 @@ class Converter:
     convert: str
     extra: str
     options: Mapping[str, Option] = field(default_factory=dict)
+    companions: tuple[str, ...] = ()
+    layout: str = "keeps"
     environment: str | None = None
     memory_factor: float = 30.0
 
+    def versions(self) -> dict[str, str]:
+        """Installed versions of the tool's package and its companions; raises ``MissingPackageError``."""
+        return {name: self._version(name) for name in (self.package, *self.companions)}
 
-def run(convert: str, source: Mapping[str, Any], target: str, options: Mapping[str, Any]) -> None:
-    """Job: run one converter's function in this process."""
+    def _version(self, package: str) -> str:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            raise MissingPackageError(
+                f'{package}, which {self.tool} needs, is not installed: pip install "convfault[{self.extra}]"'
+            ) from None
+
+    def with_defaults(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """All options, the given ones read and the others at their default; raises ``UsageError``."""
+        for name in options:
+            if name not in self.options:
+                raise UnknownNameError(f"option of {self.tool}", name, self.options)
+        return {
+            name: option.read(f"{self.tool}.{name}", options[name]) if name in options else option.default
+            for name, option in self.options.items()
+        }
+
+
+def run(convert: str, source: Mapping[str, Any], target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Job: run one converter's function in this process; its facts."""
     import importlib
 
     module, _, function = convert.partition(":")
-    getattr(importlib.import_module(module), function)(Model.from_record(source), target, options)
+    facts = getattr(importlib.import_module(module), function)(Model.from_record(source), target, options)
+    return dict(facts or {})

@@ -45,10 +45,10 @@ def compare(
 ) -> Comparison:
     """The figures of two runs over the same pictures and the verdict that follows.
 
-    ``tolerances`` are one for each output of the source, ``worst`` how many of the pictures that differ most are listed.
+    ``tolerances`` are one for each output of the source; the ``worst`` pictures that differ most are listed.
     All outputs are compared, in the source's shape and layout; the target's are turned as needed. The figures on
     labels are of the first output that holds scores, be they logits or probabilities. Memory is a block of values
-    and a few numbers a picture. Raises ``ConvfaultError`` when the runs are over different numbers of pictures, or none.
+    and a few numbers a picture. Raises ``ConvfaultError`` when the runs are over different numbers of pictures.
     """
     if not len(source) == len(target) == len(pictures.names) > 0:
         raise ConvfaultError(

@@ -134,7 +134,7 @@ def _cosine(one: Floats, other: Floats) -> Floats:
 def _scaled(rows: Floats) -> Floats:
     """The rows divided by their largest value's power of two (exact), so that no square over- or underflows."""
     _, exponent = np.frexp(np.abs(rows).max(axis=1, initial=0.0, keepdims=True))
-    return np.ldexp(rows, -exponent)
+    return np.asarray(np.ldexp(rows, -exponent), np.float64)
 
 
 def _flat(values: Array) -> Floats:

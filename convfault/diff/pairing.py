@@ -64,7 +64,7 @@ def _pair(source: StoredTrace, target: StoredTrace, name: str, other: str | None
 def _arrangements(source: StoredTrace, target: StoredTrace, name: str, other: str) -> list[Callable[[Array], Array]]:
     """All ways to bring the target's output to the source's shape: as it is, turned to its layout, without ones."""
     wanted, seen = source.shape(name), target.shape(other)
-    found = [_as_it_is] if wanted == seen else []
+    found: list[Callable[[Array], Array]] = [_as_it_is] if wanted == seen else []
     if source.layout != target.layout and len(wanted) == len(seen) >= 2:
         start, end = (-1, 1) if target.layout == "NHWC" else (1, -1)
         if np.moveaxis(np.empty((1, *seen), np.bool_), start, end).shape[1:] == wanted:

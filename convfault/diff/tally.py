@@ -54,13 +54,14 @@ class ErrorTally:
             "mean_abs_error": _number(np.nansum(total) / max(matched, 1)) if matched or empty else None,
             "cosine": float(self.of_pictures("cosine").mean()),
             "largest_value": float(self.of_pictures("magnitude").max()),
-            **{name: int(self.of_pictures(name).sum()) for name in ("nonfinite_source", "nonfinite_target", "unmatched")},
+            **{name: int(self.of_pictures(name).sum()) for name in _COUNTS},
         }
 
 
+_COUNTS = ("nonfinite_source", "nonfinite_target", "unmatched")
 _NO_FIGURES: dict[str, Any] = {
     **dict.fromkeys(("max_abs_error", "mean_abs_error", "cosine", "largest_value")),
-    **dict.fromkeys(("nonfinite_source", "nonfinite_target", "unmatched"), 0),
+    **dict.fromkeys(_COUNTS, 0),
 }
 
 
@@ -94,9 +95,10 @@ class RankTally:
         source, target = np.concatenate(self.source_top), np.concatenate(self.target_top)
         known = labels >= 0
         right = {name: metrics.correct(top, labels) for name, top in (("source", source), ("target", target))}
+        top5 = float(metrics.top5_flips(source, target).mean())
         return {
             "top1_disagreement": float(metrics.top1_flips(source, target).mean()),
-            "top5_disagreement": float(metrics.top5_flips(source, target).mean()) if self.classes > metrics.TOP else None,
+            "top5_disagreement": top5 if self.classes > metrics.TOP else None,
             "kendall_tau": float(np.concatenate(self.tau).mean()),
             "accuracy": {side: float(hits[known].mean()) if known.any() else None for side, hits in right.items()},
         }

@@ -11,11 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from convfault.errors import FormatError, MissingPackageError
+from convfault.errors import FormatError, MissingPackageError, ShapeError, UnknownNameError
 from convfault.model import Model, Signature, TensorSpec
 from convfault.trace import Trace
 
@@ -45,12 +46,13 @@ class Perturbation:
             return weights
         generator = np.random.default_rng((self.seed, index))
         noise = generator.standard_normal(weights.shape, dtype=np.float32) * np.float32(self.relative)
-        if weights.dtype.itemsize < 4:
-            # Too coarse to hold the noise: rounding at random keeps its mean, rounding to nearest would lose it all.
-            noise += (generator.random(weights.shape, dtype=np.float32) - 0.5) * np.abs(noise)
-            noise = np.where(generator.random(weights.shape) < np.abs(noise) / _ulp(weights), np.sign(noise), 0)
-            return np.asarray(weights + noise * np.spacing(np.abs(weights)), dtype=weights.dtype)
-        return np.asarray(weights * (1 + noise), dtype=weights.dtype)
+        if weights.dtype.itemsize >= 4:
+            return np.asarray(weights * (1 + noise), dtype=weights.dtype)
+        # float16 cannot hold the noise, and rounding to nearest would lose all of it: round at random, which keeps
+        # its mean (a few weights move by one step).
+        step = np.spacing(np.abs(weights)).astype(np.float32)
+        moved = generator.random(weights.shape, dtype=np.float32) < np.abs(weights * noise) / step
+        return np.asarray(weights + np.where(moved, np.copysign(step, noise), 0), dtype=weights.dtype)
 
 
 class Session(ABC):
@@ -65,10 +67,20 @@ class Session(ABC):
         ``capture`` takes names that ``tensors()`` gives. A model whose batch size is fixed runs in pieces of that
         size, the last one filled up with copies of its last row, which are dropped again.
         """
+        self._check(inputs, capture)
         fixed, count = self.signature.inputs[0].shape[:1], len(next(iter(inputs.values())))
         if not fixed or fixed[0] is None or fixed[0] == count:
             return self.run_batch(inputs, capture)
         return joined([self._run_piece(inputs, capture, start, fixed[0]) for start in range(0, count, fixed[0])])
+
+    def _check(self, inputs: Tensors, capture: Sequence[str]) -> None:
+        wanted = [spec.name for spec in self.signature.inputs]
+        if set(inputs) != set(wanted):
+            raise ShapeError(f"the model's inputs are {', '.join(wanted)} but the data gives {', '.join(inputs)}")
+        if capture:
+            known = [spec.name for spec in (*self.tensors(), *self.signature.outputs)]
+            for name in set(capture).difference(known):
+                raise UnknownNameError("tensor", name, known)
 
     def _run_piece(self, inputs: Tensors, capture: Sequence[str], start: int, size: int) -> Trace:
         import numpy as np
@@ -122,9 +134,35 @@ class Framework(ABC):
     def version(self) -> str:
         """The installed version; raises ``MissingPackageError``."""
         try:
-            return metadata.version(self.package)
+            return _version(self.package)
         except metadata.PackageNotFoundError:
             raise missing(self.package, self.extra) from None
+
+    @contextmanager
+    def importing(self) -> Iterator[None]:
+        """Translate the failure of an import, of a package that is absent or that is there but broken."""
+        try:
+            yield
+        except Exception as error:  # a broken installation raises anything: OSError, AttributeError, RuntimeError
+            if isinstance(error, ModuleNotFoundError):
+                raise missing(str(error.name).partition(".")[0], self.extra) from error
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise MissingPackageError(
+                f'{self.package} is installed but cannot be imported ({reason.strip()[:300]}): '
+                f'pip install --force-reinstall "convfault[{self.extra}]"'
+            ) from error
+
+    def trace(self, outputs: Tensors, captured: Tensors) -> Trace:
+        """The trace of one batch: the outputs in order, then what was captured, as C-contiguous arrays."""
+        import numpy as np
+
+        tensors = {name: np.ascontiguousarray(values) for name, values in {**outputs, **captured}.items()}
+        return Trace(tensors, tuple(outputs), self.name, self.version(), self.layout)
+
+
+@cache
+def _version(package: str) -> str:
+    return metadata.version(package)
 
 
 def joined(traces: Sequence[Trace]) -> Trace:

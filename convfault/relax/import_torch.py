@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convfault.errors import FormatError, ShapeError, TrustError
+from convfault.errors import ShapeError, TrustError
 from convfault.model import Model, TensorSpec
 from convfault.relax.imported import Imported, OperatorRefusedError, Origin, UnsupportedOperator, first_line, import_around
 
@@ -91,7 +91,8 @@ def _spec(node: Any, batch: int) -> TensorSpec:
 def _origin(node: Any) -> Origin:
     modules = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
     frames = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File")]
-    return Origin(node.name, str(node.target), (modules[-1] if modules else "", frames[-1] if frames else ""))
+    own = [frame for frame in frames if "/torch/nn/" not in frame] or frames  # the user's line, not torch's own layer
+    return Origin(node.name, str(node.target), (modules[-1] if modules else "", own[-1] if own else ""))
 
 
 def _unsupported(node: Any, batch: int, reason: str) -> UnsupportedOperator:
@@ -170,8 +171,3 @@ def _importer_class() -> Any:
 
     return NamedImporter
 
-
-def check_program(program: Any) -> None:
-    """Raise ``FormatError`` for an exported program that no importer can use."""
-    if not list(program.graph_signature.user_outputs):
-        raise FormatError("the exported program has no outputs")

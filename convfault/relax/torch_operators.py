@@ -25,6 +25,8 @@ def refusal(name: str, node: Any) -> str | None:
     arguments |= node.kwargs
     if name.startswith("avg_pool") and arguments.get("divisor_override"):
         return "TVM ignores divisor_override"
+    if "dropout" in name and (node.args[2] if len(node.args) > 2 else node.kwargs.get("train", False)):
+        return "dropout in training mode gives another answer at every run"
     if name.startswith("upsample"):
         factors = arguments.get("scale_factors") or ()
         if "_aa" in name:

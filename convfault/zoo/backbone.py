@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CHANNEL_GAIN = (0.6, 1.6)
 SCALE = (0.7, 1.3)
-OFFSET = (-0.3, 0.4)
 BIAS = (-0.1, 0.1)
 
 
@@ -34,18 +33,33 @@ class Backbone:
     seed: int
     residual: str
     residual_gain: float
+    smoothness: float
+    offsets: tuple[float, float]
 
     @classmethod
     def of(cls, description: Mapping[str, Any], maker: str) -> Backbone:
         """From a ``model.toml``; ``maker`` is ``torch`` or ``keras``."""
         backbone = description["backbone"]
-        return cls(backbone["seed"], description[maker]["residual"], backbone["residual_gain"])
+        return cls(
+            backbone["seed"],
+            description[maker]["residual"],
+            backbone["residual_gain"],
+            backbone["smoothness"],
+            tuple(backbone["offsets"]),
+        )
 
-    def kernel(self, layer: str, shape: tuple[int, ...], fan_in: int, channels_axis: int) -> Floats:
-        """Kernel of a convolution; the output channels lie on ``channels_axis``."""
+    def kernel(
+        self, layer: str, shape: tuple[int, ...], spatial: tuple[int, int], channels_axis: int, fan_in: int
+    ) -> Floats:
+        """Kernel of a convolution: height and width on the axes ``spatial``, output channels on ``channels_axis``."""
         import numpy as np
 
-        values = self._generator(layer, "kernel").standard_normal(shape) * (2 / fan_in) ** 0.5
+        values = self._generator(layer, "kernel").standard_normal(shape)
+        flat = tuple(1 if axis in spatial else side for axis, side in enumerate(shape))
+        if flat != shape:
+            even = self._generator(layer, "even").standard_normal(flat)
+            values = values * (1 - self.smoothness**2) ** 0.5 + even * self.smoothness
+        values *= (2 / fan_in) ** 0.5
         gains = _uniform(self._generator(layer, "gain"), shape[channels_axis], CHANNEL_GAIN)
         along = [1] * len(shape)
         along[channels_axis] = -1
@@ -63,7 +77,7 @@ class Backbone:
     def offset(self, layer: str, count: int) -> Floats:
         """Offset (beta) of a normalisation."""
         gain = self.residual_gain if self.residual and re.fullmatch(self.residual, layer) else 1.0
-        return (_uniform(self._generator(layer, "offset"), count, OFFSET) * gain).astype("float32")
+        return (_uniform(self._generator(layer, "offset"), count, self.offsets) * gain).astype("float32")
 
     def _generator(self, layer: str, part: str) -> np.random.RandomState:
         import numpy as np

@@ -1,0 +1,73 @@
+"""torch → ONNX by the older exporter, which traces the module (``torch.onnx.export(dynamo=False)``)."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from convfault.converters.base import Converter, Option
+from convfault.model import Model
+
+CONVERTER = Converter(
+    tool="torch_onnx_torchscript",
+    source="torch",
+    target="onnx",
+    formats=("pt2", "torch_function"),
+    target_format="onnx",
+    filename="model.onnx",
+    package="torch",
+    convert="convfault.converters.onnx_from_torch_by_torchscript:convert",
+    extra="torch,onnx",
+    companions=("onnx",),
+    options={
+        "opset": Option("version of the ONNX operator set", kind="integer"),
+        "do_constant_folding": Option("compute what depends on weights only", True, kind="flag"),
+        "keep_initializers_as_inputs": Option("list the weights among the graph's inputs", False, kind="flag"),
+    },
+    memory_factor=20.0,
+)
+
+
+def convert(source: Model, target: str, options: Mapping[str, Any]) -> None:
+    """Trace and export; the batch is dynamic where the program's is, the input stays NCHW."""
+    import torch
+
+    module, inputs, names, dynamic = _traceable(source)
+    axes = {name: {0: "batch"} for name in (*names, "output")} if dynamic else None
+    torch.onnx.export(
+        module,
+        inputs,
+        target,
+        dynamo=False,
+        input_names=names,
+        output_names=["output"],
+        dynamic_axes=axes,
+        opset_version=options["opset"],
+        do_constant_folding=options["do_constant_folding"],
+        keep_initializers_as_inputs=options["keep_initializers_as_inputs"],
+    )
+
+
+def _traceable(source: Model) -> tuple[Any, tuple[Any, ...], list[str], bool]:
+    """Module, example inputs, input names, and whether the batch is dynamic."""
+    import torch
+
+    from convfault.converters.torch_source import example, exported_program, has_dynamic_batch, module
+
+    if source.format == "torch_function":
+        inputs = example(source)
+        specs = source.signature.inputs if source.signature else ()
+        names = [spec.name for spec in specs] or [f"input_{index}" for index in range(len(inputs))]
+        return module(source), inputs, names, True
+    program = exported_program(source)
+    dynamic = has_dynamic_batch(program)
+    traceable = program.module()
+    # The exporter calls train(False), which the module of an exported program refuses; it is in that mode already.
+    traceable.train = types.MethodType(lambda self, mode=True: self, traceable)
+    generator = torch.Generator().manual_seed(0)
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    names = list(program.graph_signature.user_inputs)
+    shapes = [tuple(side if isinstance(side, int) else 2 for side in values[name].shape) for name in names]
+    inputs = tuple(torch.randn(shape, generator=generator).to(values[n].dtype) for n, shape in zip(names, shapes, strict=True))
+    return traceable, inputs, names, dynamic

@@ -1,0 +1,188 @@
+"""A TensorFlow graph → Relax: walks its operations, each handled by one small function of the operator tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convfault.model import TensorSpec
+from convfault.relax.imported import Imported, OperatorRefusedError, Origin, UnsupportedOperator, first_line
+
+
+@dataclass(frozen=True)
+class Node:
+    """A TensorFlow operation on the way to Relax: its Relax ``inputs``, its attributes and static shapes."""
+
+    operation: Any
+    inputs: tuple[Any, ...]
+
+    def attribute(self, name: str) -> Any:
+        """The value of an attribute; bytes come as text."""
+        value = self.operation.get_attr(name)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def shape(self, index: int = 0) -> tuple[int, ...]:
+        """Static shape of input number ``index``."""
+        return static_shape(self.operation.inputs[index])
+
+    def output_shape(self, index: int = 0) -> tuple[int, ...]:
+        """Static shape of output number ``index``."""
+        return static_shape(self.operation.outputs[index])
+
+    def constant(self, index: int) -> npt.NDArray[Any]:
+        """The value of input number ``index``, which must be constant."""
+        value = static_value(self.operation.inputs[index])
+        if value is None:
+            raise ValueError(f"input {index} of {self.operation.type} is not constant")
+        return value
+
+
+Operator = Callable[[Node], Any]
+
+
+def static_value(tensor: Any) -> npt.NDArray[Any] | None:
+    """What TensorFlow can tell of a tensor without running it."""
+    import tensorflow as tf
+
+    value = tf.get_static_value(tensor)
+    return None if value is None else np.asarray(value)
+
+
+def static_shape(tensor: Any) -> tuple[int, ...]:
+    """The shape of a tensor; raises ``ValueError`` when a dimension is open."""
+    if tensor.shape.rank is None or None in tensor.shape.as_list():
+        raise ValueError(f"the shape of {tensor.name} is {tensor.shape}, not fixed")
+    return tuple(tensor.shape.as_list())
+
+
+def import_graph(
+    graph: Any,
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    variables: Mapping[str, str],
+    refused: Mapping[str, str],
+) -> Imported:
+    """Import what the outputs need of a ``tf.Graph`` with static shapes.
+
+    ``inputs`` and ``outputs``: name in the signature → tensor name; ``variables``: Const node → variable name;
+    ``refused``: operations to leave out, with the reason.
+    """
+    from tvm import relax
+
+    needed = _needed(graph, outputs.values(), refused)
+    unsupported = tuple(_unsupported(graph.get_operation_by_name(name), refused[name]) for name in needed if name in refused)
+    specs = {name: _spec(graph.get_tensor_by_name(tensor), name) for name, tensor in inputs.items()}
+    cut = [spec for operator in unsupported for spec in operator.outputs]
+    variable = {s.name: relax.Var(_identifier(s.name), relax.TensorType(s.shape, s.dtype)) for s in (*specs.values(), *cut)}
+    table = {**{tensor: variable[name] for name, tensor in inputs.items()}, **{s.name: variable[s.name] for s in cut}}
+    builder = relax.BlockBuilder()
+    with builder.function("main", list(variable.values())):
+        with builder.dataflow():
+            for name in needed:
+                if name not in refused:
+                    _convert(graph.get_operation_by_name(name), table, builder)
+            found = [table[tensor] for tensor in outputs.values()]
+            result = builder.emit_output(found[0] if len(found) == 1 else relax.Tuple(found))
+        builder.emit_func_output(result)
+    named = {variables[tensor.partition(":")[0]]: e for tensor, e in table.items() if tensor.partition(":")[0] in variables}
+    return Imported(
+        module=builder.get(),
+        names={**table, **named},
+        inputs=tuple(specs.values()),
+        outputs=tuple(_spec(graph.get_tensor_by_name(tensor), name) for name, tensor in outputs.items()),
+        layout="NHWC",
+        origins=_origins(graph, needed),
+        unsupported=unsupported,
+    )
+
+
+def _needed(graph: Any, outputs: Any, refused: Mapping[str, str]) -> list[str]:
+    """Names of the operations that the outputs depend on, in order, not looking behind the refused ones."""
+    wanted: set[str] = set()
+    pending = [graph.get_tensor_by_name(tensor).op for tensor in outputs]
+    while pending:
+        operation = pending.pop()
+        if operation.name in wanted:
+            continue
+        wanted.add(operation.name)
+        pending.extend(tensor.op for tensor in operation.inputs)
+    return _sorted(graph, wanted)
+
+
+def _sorted(graph: Any, wanted: set[str]) -> list[str]:
+    ordered: list[str] = []
+    waiting = {name: {t.op.name for t in graph.get_operation_by_name(name).inputs} for name in wanted}
+    readers: dict[str, list[str]] = {}
+    for name, sources in waiting.items():
+        for source in sources:
+            readers.setdefault(source, []).append(name)
+    position = {operation.name: index for index, operation in enumerate(graph.get_operations())}
+    ready = sorted((name for name in wanted if not waiting[name]), key=position.__getitem__, reverse=True)
+    while ready:
+        name = ready.pop()
+        ordered.append(name)
+        for reader in sorted(readers.get(name, ()), key=position.__getitem__, reverse=True):
+            waiting[reader].discard(name)
+            if not waiting[reader]:
+                ready.append(reader)
+    return ordered
+
+
+def _convert(operation: Any, table: dict[str, Any], builder: Any) -> None:
+    """Bind the outputs of one operation in ``table`` under their tensor names."""
+    from tvm import relax
+
+    if operation.type == "Placeholder":
+        return
+    if operation.outputs and all(tensor.dtype.is_integer for tensor in operation.outputs) or operation.type == "Const":
+        values = [static_value(tensor) for tensor in operation.outputs]
+        if all(value is not None for value in values):
+            table.update({t.name: relax.const(value) for t, value in zip(operation.outputs, values, strict=True)})
+            return
+    from convfault.relax.graphdef_operators import OPERATORS
+
+    if operation.type not in OPERATORS:
+        raise OperatorRefusedError(operation.name, "convfault's importer does not know this operator")
+    try:
+        result = OPERATORS[operation.type](Node(operation, tuple(table[tensor.name] for tensor in operation.inputs)))
+        results = list(result) if isinstance(result, (list, tuple)) else [result]
+        for tensor, value in zip(operation.outputs, results, strict=False):
+            table[tensor.name] = builder.emit(value) if _is_call(value) else value
+    except OperatorRefusedError:
+        raise
+    except Exception as error:
+        raise OperatorRefusedError(operation.name, first_line(error)) from error
+
+
+def _is_call(value: Any) -> bool:
+    from tvm import relax
+    from tvm.ir import Call
+
+    return isinstance(value, (Call, relax.TupleGetItem))
+
+
+def _identifier(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in name)
+
+
+def _spec(tensor: Any, name: str) -> TensorSpec:
+    return TensorSpec(name, static_shape(tensor), tensor.dtype.name)
+
+
+def _unsupported(operation: Any, reason: str) -> UnsupportedOperator:
+    return UnsupportedOperator(
+        operation.name,
+        operation.type,
+        tuple(tensor.name for tensor in operation.inputs),
+        tuple(_spec(tensor, tensor.name) for tensor in operation.outputs),
+        reason,
+    )
+
+
+def _origins(graph: Any, names: list[str]) -> dict[str, Origin]:
+    operations = [graph.get_operation_by_name(name) for name in names]
+    return {t.name: Origin(op.name, op.type) for op in operations for t in op.outputs if op.type not in {"Const", "Placeholder"}}

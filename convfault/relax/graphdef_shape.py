@@ -1,0 +1,204 @@
+"""TensorFlow's operators that move values without computing: reshaping, slicing, joining, gathering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convfault.relax.graphdef import Node, Operator
+
+
+def _reshape(node: Node) -> Any:
+    """Reshape, Squeeze, ExpandDims: the result's shape is known."""
+    from tvm import relax
+
+    return relax.op.reshape(node.inputs[0], node.output_shape())
+
+
+def _transpose(node: Node) -> Any:
+    from tvm import relax
+
+    return relax.op.permute_dims(node.inputs[0], [int(axis) for axis in node.constant(1)])
+
+
+def _concat(node: Node) -> Any:
+    from tvm import relax
+
+    return relax.op.concat(list(node.inputs[:-1]), axis=int(node.constant(len(node.inputs) - 1)))
+
+
+def _pack(node: Node) -> Any:
+    from tvm import relax
+
+    axis = int(node.attribute("axis"))
+    return relax.op.concat([relax.op.expand_dims(item, axis) for item in node.inputs], axis=axis)
+
+
+def _slices(node: Node, edges: list[int], axis: int) -> list[Any]:
+    from tvm import relax
+
+    return [
+        relax.op.strided_slice(node.inputs[-1 if node.operation.type == "Split" else 0], [axis], [start], [stop])
+        for start, stop in zip(edges, edges[1:], strict=False)
+    ]
+
+
+def _split(node: Node) -> Any:
+    """Split (axis, value) into equal parts: one slice each, as every other importer's parts become."""
+    axis = int(node.constant(0)) % len(node.shape(1))
+    count, size = int(node.attribute("num_split")), node.shape(1)[axis]
+    return _slices(node, [size // count * index for index in range(count + 1)], axis)
+
+
+def _split_sizes(node: Node) -> Any:
+    axis = int(node.constant(2)) % len(node.shape(0))
+    sizes = [node.output_shape(index)[axis] for index in range(len(node.operation.outputs))]
+    return _slices(node, [0, *np.cumsum(sizes).tolist()], axis)
+
+
+def _unpack(node: Node) -> Any:
+    from tvm import relax
+
+    axis = int(node.attribute("axis")) % len(node.shape(0))
+    parts = _slices(node, list(range(node.shape(0)[axis] + 1)), axis)
+    return [relax.op.reshape(part, node.output_shape(index)) for index, part in enumerate(parts)]
+
+
+def _slice(node: Node) -> Any:
+    from tvm import relax
+
+    begin = [int(value) for value in node.constant(1)]
+    end = [start + side for start, side in zip(begin, node.output_shape(), strict=True)]
+    return relax.op.strided_slice(node.inputs[0], list(range(len(begin))), begin, end)
+
+
+def _strided_slice(node: Node) -> Any:
+    """Any combination of begin, end, stride and masks, resolved by numpy's own indexing rules on the known shape."""
+    from tvm import relax
+
+    shape = node.shape()
+    begin, end, stride = (node.constant(index) for index in (1, 2, 3))
+    mask = {name: int(node.attribute(f"{name}_mask")) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
+    if mask["new_axis"]:
+        raise ValueError("a new axis in a strided slice")
+    spans: list[tuple[int, int, int]] = []
+    for index in range(len(begin)):
+        bit = 1 << index
+        if mask["ellipsis"] & bit:
+            hidden = len(shape) - (len(begin) - 1)
+            spans.extend((0, side, 1) for side in shape[len(spans) : len(spans) + hidden])
+            continue
+        side = shape[len(spans)]
+        if mask["shrink_axis"] & bit:
+            start = int(begin[index]) % side
+            spans.append((start, start + 1, 1))
+            continue
+        first = None if mask["begin"] & bit else int(begin[index])
+        last = None if mask["end"] & bit else int(end[index])
+        spans.append(slice(first, last, int(stride[index])).indices(side))
+    if any(step < 0 for _, _, step in spans):
+        raise ValueError("a strided slice that runs backwards")
+    axes = list(range(len(spans)))
+    found = relax.op.strided_slice(node.inputs[0], axes, *[[span[part] for span in spans] for part in range(3)])
+    return relax.op.reshape(found, node.output_shape()) if mask["shrink_axis"] else found
+
+
+def _gather(node: Node) -> Any:
+    from tvm import relax
+
+    axis = int(node.constant(2)) if len(node.inputs) > 2 else 0
+    return relax.op.take(node.inputs[0], node.inputs[1], axis=axis)
+
+
+def _tile(node: Node) -> Any:
+    from tvm import relax
+
+    return relax.op.tile(node.inputs[0], [int(count) for count in node.constant(1)])
+
+
+def _broadcast(node: Node) -> Any:
+    from tvm import relax
+
+    return relax.op.broadcast_to(node.inputs[0], node.output_shape())
+
+
+def _fill(node: Node) -> Any:
+    from tvm import relax
+
+    return relax.op.broadcast_to(node.inputs[1], node.output_shape())
+
+
+def _depth_to_space(node: Node) -> Any:
+    from tvm import relax
+
+    count, height, width, depth = node.shape()
+    block = int(node.attribute("block_size"))
+    split = relax.op.reshape(node.inputs[0], (count, height, width, block, block, depth // block**2))
+    return relax.op.reshape(relax.op.permute_dims(split, [0, 1, 3, 2, 4, 5]), node.output_shape())
+
+
+def _space_to_depth(node: Node) -> Any:
+    from tvm import relax
+
+    count, height, width, depth = node.shape()
+    block = int(node.attribute("block_size"))
+    split = relax.op.reshape(node.inputs[0], (count, height // block, block, width // block, block, depth))
+    return relax.op.reshape(relax.op.permute_dims(split, [0, 1, 3, 2, 4, 5]), node.output_shape())
+
+
+def _space_to_batch(node: Node) -> Any:
+    """Pad, split each spatial side into blocks, and move the blocks into the batch: TensorFlow's way to dilate."""
+    from tvm import relax
+
+    blocks, pads = [int(b) for b in node.constant(1)], node.constant(2).tolist()
+    shape = list(node.shape())
+    widths = [0, 0, *[int(width) for pair in pads for width in pair], *[0, 0] * (len(shape) - 1 - len(blocks))]
+    padded = [side + sum(widths[2 * axis : 2 * axis + 2]) for axis, side in enumerate(shape)]
+    split, order = [padded[0]], [0]
+    for axis, block in enumerate(blocks):
+        split += [padded[axis + 1] // block, block]
+    split += padded[1 + len(blocks) :]
+    places = range(len(blocks))
+    order = [*[2 + 2 * p for p in places], 0, *[1 + 2 * p for p in places], *range(1 + 2 * len(blocks), len(split))]
+    value = relax.op.nn.pad(node.inputs[0], widths) if any(widths) else node.inputs[0]
+    return relax.op.reshape(relax.op.permute_dims(relax.op.reshape(value, split), order), node.output_shape())
+
+
+def _batch_to_space(node: Node) -> Any:
+    """The inverse of ``_space_to_batch``, with ``crops`` instead of padding."""
+    from tvm import relax
+
+    blocks, crops = [int(b) for b in node.constant(1)], node.constant(2).tolist()
+    shape, count = list(node.shape()), len(blocks)
+    batch = shape[0] // int(np.prod(blocks))
+    order = [count, *[axis for p in range(count) for axis in (count + 1 + p, p)], *range(2 * count + 1, count + len(shape))]
+    whole = [batch, *[side * block for side, block in zip(shape[1:], blocks, strict=False)], *shape[1 + count :]]
+    value = relax.op.reshape(node.inputs[0], [*blocks, batch, *shape[1:]])
+    value = relax.op.reshape(relax.op.permute_dims(value, order), whole)
+    begin = [int(crop[0]) for crop in crops]
+    end = [side - int(crop[1]) for side, crop in zip(whole[1:], crops, strict=False)]
+    return relax.op.strided_slice(value, list(range(1, count + 1)), begin, end)
+
+
+OPERATORS: dict[str, Operator] = {
+    "BatchToSpaceND": _batch_to_space,
+    "BroadcastTo": _broadcast,
+    "ConcatV2": _concat,
+    "DepthToSpace": _depth_to_space,
+    "ExpandDims": _reshape,
+    "Fill": _fill,
+    "GatherV2": _gather,
+    "Pack": _pack,
+    "Reshape": _reshape,
+    "Slice": _slice,
+    "SpaceToBatchND": _space_to_batch,
+    "SpaceToDepth": _space_to_depth,
+    "Split": _split,
+    "SplitV": _split_sizes,
+    "Squeeze": _reshape,
+    "StridedSlice": _strided_slice,
+    "Tile": _tile,
+    "Transpose": _transpose,
+    "Unpack": _unpack,
+}

@@ -1,0 +1,223 @@
+"""The summary that a command prints: the verdict first, then what it rests on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from convfault.comparison import AGREE, CRASH, DIFFER, WorstPicture
+from convfault.fault import Fault
+from convfault.render import wording
+from convfault.report import Report
+
+COLOURS = {AGREE: "green", DIFFER: "red", CRASH: "magenta"}
+WORST_SHOWN = 5
+LOG_SHOWN = 8
+ERRORS_FROM = 80
+"""Columns that it takes to show the pictures' errors beside their labels."""
+ASCII = str.maketrans({"→": "->", "✓": "+", "≠": "!", "✕": "x", "–": "-", "│": "|", "…": "..."})
+
+Line = RenderableType
+
+
+def show(report: Report, console: Console | None = None, *, written: Sequence[Path] = (), next_step: str = "") -> None:
+    """Print the report in as much as fits in five seconds of reading.
+
+    ``written`` names the files that hold all of it, ``next_step`` is a command that the user may want to run next.
+    """
+    console = console or Console()
+    for line in _lines(report, console.width):
+        _print(console, line)
+    for line in (
+        *_section("written", [str(path) for path in written]),
+        *_section("next", [next_step] if next_step else ()),
+    ):
+        _print(console, line, soft_wrap=True)  # so that paths and commands can be copied from a narrow terminal
+
+
+def table(title: str, rows: Iterable[Mapping[str, Any]], console: Console | None = None) -> None:
+    """Print rows of plain values, one column for each key of the first row."""
+    rows = list(rows)
+    if not rows:
+        _print(console or Console(), Text(f"no {title}"))
+        return
+    grid = Table(title=None, box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in rows[0]:
+        grid.add_column(_text(name), overflow="fold")
+    for row in rows:
+        grid.add_row(*(_text(_cell(value)) for value in row.values()))
+    _print(console or Console(), grid)
+
+
+def _lines(report: Report, width: int) -> Iterator[Line]:
+    yield ""
+    yield _verdict(report)
+    yield _route(report)
+    yield from _figures(report)
+    yield from _section("why", _reasons(report))
+    yield from _log(report)
+    yield from _worst(report, width)
+    yield from _faults(report)
+    yield from _repaired(report)
+    yield from _section("assumed", report.assumptions)
+
+
+def _verdict(report: Report) -> Line:
+    verdict = report.comparison.verdict
+    word = Text(f" {wording.SIGNS[verdict]} {wording.VERDICTS[verdict]} ", style=f"bold reverse {COLOURS[verdict]}")
+    return Text.assemble(word, "  ", _text(wording.title(report), "bold"), "\n", _text(wording.headline(report)))
+
+
+def _route(report: Report) -> Line:
+    grid = _grid()
+    grid.add_row(Text("source", style="dim"), _side(report.source))
+    for hop in report.route:
+        grid.add_row(Text("  │", style="dim"), _hop(hop))
+    if not report.route:
+        grid.add_row(Text("  │", style="dim"), Text("converted elsewhere", style="dim"))
+    grid.add_row(Text("target", style="dim"), _side(report.target))
+    return grid
+
+
+def _side(side: Mapping[str, Any]) -> Text:
+    place = side.get("path")
+    name = Path(place).name if place else "was never made"
+    facts = [wording.versions(side), name, wording.size(side["size_bytes"]) if side.get("size_bytes") else ""]
+    return Text.assemble(_text(side["framework"], "bold"), "  ", _joined(facts))
+
+
+def _hop(hop: Mapping[str, Any]) -> Text:
+    state = wording.hop_state(hop)
+    style = "bold magenta" if state == "crashed" else "green"
+    facts = [wording.options(hop), wording.duration(hop["seconds"])]
+    tool = f"{hop['tool']} {hop['tool_version'] or ''}".rstrip()
+    line = Text.assemble(
+        _text(f"{hop['from']} → {hop['to']}"), "  ", _text(tool), "  ", _joined(facts), "  ", (state, style)
+    )
+    if state == "crashed":
+        line.append("\n").append_text(_text(wording.hop_message(hop), "magenta"))
+    return line
+
+
+def _figures(report: Report) -> Iterator[Line]:
+    figures = wording.figures(report.comparison)
+    if not figures:
+        return
+    grid = _grid()
+    grid.add_column(style="dim", overflow="fold")
+    for figure in figures:
+        grid.add_row(figure.name, Text(figure.value, style="bold red" if figure.bad else "bold"), figure.note)
+    yield ""
+    yield grid
+
+
+def _reasons(report: Report) -> Sequence[str]:
+    """The reasons, less what the crashed hop has said already."""
+    hop = wording.crashed_hop(report)
+    return [reason for reason in report.comparison.reasons if not hop or wording.hop_message(hop) not in reason]
+
+
+def _log(report: Report) -> Iterator[Line]:
+    hop = wording.crashed_hop(report)
+    lines = ((hop or {}).get("log") or "").strip().splitlines()
+    if lines:
+        yield from _section("last lines of its log", lines[-LOG_SHOWN:])
+
+
+def _worst(report: Report, width: int) -> Iterator[Line]:
+    shown = report.comparison.worst[:WORST_SHOWN]
+    if not shown or report.comparison.verdict != DIFFER:
+        return
+    grid = _grid()
+    for _ in range(2):
+        grid.add_column(overflow="fold")
+    for picture in shown:
+        answers = (_answer(report, side, picture) for side in (picture.source_top, picture.target_top))
+        error = Text(wording.picture_error(picture) if width >= ERRORS_FROM else "", style="dim")
+        grid.add_row(_text(picture.image), *answers, error)
+    yield Text("\nworst pictures (source → target)", style="bold")
+    yield Padding(grid, (0, 0, 0, 2), expand=False)
+
+
+def _answer(report: Report, top: Sequence[tuple[int, float | None]], picture: WorstPicture) -> Text:
+    if not top:
+        return Text("")
+    class_, score = top[0]
+    flipped = bool(picture.source_top) and class_ != picture.source_top[0][0]
+    return _text(f"{wording.label(report, class_)} {wording.score(score)}", "bold red" if flipped else "")
+
+
+def _faults(report: Report) -> Iterator[Line]:
+    if not report.faults:
+        return
+    yield Text("\nfaults", style="bold")
+    for fault in report.faults:
+        yield Padding(_fault(fault), (0, 0, 0, 2), expand=False)
+        yield Padding(_text(f"{fault.explanation} {fault.suggestion}"), (0, 0, 0, 5), expand=False)
+
+
+def _fault(fault: Fault) -> Text:
+    place = fault.target_location or fault.source_location or ""
+    place = f"{place} {fault.attribute or ''}".strip()
+    line = Text.assemble(f"{fault.rank}. ", (fault.kind, "bold red"), "  ", _text(place, "bold"))
+    after = fault.effect.get("top1_disagreement_after")
+    if after is not None:
+        line.append(f"  (without it, {wording.percent(after)} disagree)", "dim")
+    return line
+
+
+def _repaired(report: Report) -> Iterator[Line]:
+    if not report.repaired:
+        return
+    comparison = report.repaired["comparison"]
+    verdict, rate = comparison["verdict"], comparison["top1_disagreement"]
+    left = "" if rate is None else f", {wording.percent(rate)} of the top labels differ"
+    yield Text("\nrepaired", style="bold")
+    where = f"  {report.repaired['path']} ({wording.size(report.repaired['size_bytes'])}): "
+    yield Text.assemble(_text(where), (wording.VERDICTS[verdict], f"bold {COLOURS[verdict]}"), left)
+
+
+def _section(heading: str, lines: Sequence[str]) -> Iterator[Line]:
+    if lines:
+        yield Text(f"\n{heading}", style="bold")
+        for line in lines:
+            yield Padding(_text(line), (0, 0, 0, 2), expand=False)
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(overflow="fold")
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def _joined(facts: Iterable[str]) -> Text:
+    return _text("  ".join(fact for fact in facts if fact), "dim")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else wording.value_text(value)
+
+
+def _text(text: str, style: str = "") -> Text:
+    # a Text is never read as rich's markup, which names of models may hold
+    return Text(wording.printable(text), style=style, overflow="fold")
+
+
+def _print(console: Console, line: Line, soft_wrap: bool = False) -> None:
+    """Print what the terminal's encoding lacks in another way rather than die of it."""
+    with console.capture() as capture:
+        console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap)
+    text = re.sub(" +$", "", capture.get(), flags=re.MULTILINE)
+    encoding = console.encoding or "utf-8"
+    if not encoding.lower().startswith("utf"):
+        text = text.translate(ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    console.file.write(text)
+    console.file.flush()
