@@ -49,7 +49,7 @@ def diff(source: str | Path | None = None, target: str | Path | None = None, /, 
     from convfault.request import Request
 
     context = request.pop("context", None)
-    places = {name: str(path) for name, path in (("source", source), ("target", target)) if path is not None}
+    places: dict[str, Any] = {name: str(path) for name, path in (("source", source), ("target", target)) if path is not None}
     return pipeline.diff(Request(**places, **request), context)
 
 

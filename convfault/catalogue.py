@@ -14,7 +14,11 @@ def models() -> Rows:
     """The named models."""
     from convfault import zoo
 
-    return [zoo.find(name).to_row() for name in zoo.names()]
+    entries = [zoo.find(name) for name in zoo.names()]
+    return [
+        {"model": entry.name, "title": entry.title, "classes": entry.classes, "also": ", ".join(entry.aliases)}
+        for entry in entries
+    ]
 
 
 def datasets() -> Rows:

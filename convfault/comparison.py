@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -64,9 +64,15 @@ class OutputComparison:
         found = []
         if self.unmatched:
             found.append(f"{self.unmatched:,} values of output '{self.name}' are NaN or infinite on one side only")
-        if self.max_abs_error is None or not self.max_abs_error <= self.tolerance.value:
-            off = "beyond any number" if self.max_abs_error is None else f"by up to {self.max_abs_error:.3g}"
-            found.append(f"output '{self.name}' is off {off}, more than the tolerance of {self.tolerance.value:.3g}")
+        error = self.max_abs_error
+        if error is None or not math.isfinite(error):  # a saved infinity comes back as None
+            found.append(f"output '{self.name}' is off beyond any number")
+        elif error > self.tolerance.value:
+            found.append(
+                f"output '{self.name}' is off by up to {error:.3g}, more than the tolerance of {self.tolerance.value:.3g}"
+            )
+        return tuple(found)
+
         return tuple(found)
 
     def _why_not_comparable(self) -> str:
@@ -128,17 +134,21 @@ class Comparison:
         """The same figures with the verdict that follows from them, under another tolerance if one is given.
 
         The models agree when every output has the same shape on both sides, deviates by at most its tolerance, and is
-        NaN or infinite at the same places. A label that flips within the tolerance is a tie, not a fault.
+        NaN or infinite at the same places. A label that flips within the tolerance is a tie, not a fault. Raises
+        ``UsageError`` for a tolerance that is negative or not finite.
         """
+        given = None if tolerance is None else Tolerance(tolerance, "given")
+        return self.under([given or output.tolerance for output in self.outputs])
+
+    def under(self, tolerances: Sequence[Tolerance]) -> Comparison:
+        """The same figures judged by ``tolerances``, one for each of ``outputs``."""
         if self.verdict == CRASH:
             return self
-        given = None if tolerance is None else Tolerance(tolerance, "given")
-        outputs = tuple(replace(o, tolerance=given or o.tolerance) for o in self.outputs)
+        outputs = tuple(replace(output, tolerance=t) for output, t in zip(self.outputs, tolerances, strict=True))
         reasons = tuple(reason for output in outputs for reason in output.reasons())
-        missing = () if outputs else ("there is no output to compare",)
-        return replace(
-            self, outputs=outputs, verdict=DIFFER if reasons or missing else AGREE, reasons=reasons + missing
-        )
+        if not outputs:
+            reasons = ("there is no output to compare",)
+        return replace(self, outputs=outputs, verdict=DIFFER if reasons else AGREE, reasons=reasons)
 
     @classmethod
     def crash(cls, reason: str) -> Comparison:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import convfault
-from convfault.comparison import Comparison
+from convfault.comparison import Comparison, Tolerance
 from convfault.converters.route import all_routes
 from convfault.diff import tolerance
-from convfault.diff.compare import compare
+from convfault.diff.compare import Pictures, compare
 from convfault.errors import FormatError, SubjectError
 from convfault.frameworks import runs
 from convfault.frameworks.runs import Pass, Side, SideRun
@@ -53,8 +53,7 @@ def diff(request: Request, context: Context | None = None) -> Report:
         pair = prepare(request, context)
     if pair.target is None:
         assert pair.conversion is not None
-        hop = pair.conversion.hops[-1]
-        return _report(pair, started, watch, Comparison.crash(f"the conversion by {hop.tool} failed: {hop.message}"))
+        return _report(pair, started, watch, Comparison.crash(pair.conversion.message))
     with watch.phase("decode"):
         source, target = sides(pair, request, context, _noise_passes(request, pair))
     with watch.phase("run"):
@@ -83,7 +82,7 @@ def _noise_passes(request: Request, pair: Pair) -> tuple[Pass, ...]:
     """The runs of the perturbed source that the tolerance is derived from; none when it is given."""
     if request.tolerance is not None:
         return ()
-    return tuple(Pass(rows, perturbation) for rows, perturbation in tolerance.plan(len(pair.dataset)))
+    return tuple(Pass(rows, perturbation) for rows, perturbation in tolerance.plan(pair.dataset.count))
 
 
 def _failed(results: Sequence[SideRun], pair: Pair) -> str | None:
@@ -104,16 +103,12 @@ def _is_usage(outcome: Outcome) -> bool:
 
 def _compare(request: Request, pair: Pair, source: Side, results: Sequence[SideRun]) -> Comparison:
     clean, *perturbed = results[0].traces
-    noise = source.passes[1:]
-    tolerances = tolerance.derive(clean, perturbed, [wanted.rows or () for wanted in noise])
-    compared = compare(
-        clean,
-        results[1].traces[0],
-        names=pair.dataset.names,
-        labels=_labels(pair),
-        tolerances=tolerances,
-    )
-    return compared.judged(request.tolerance)
+    if request.tolerance is not None:
+        tolerances = [Tolerance(request.tolerance, "given") for _ in clean.outputs]
+    else:
+        tolerances = tolerance.derive(clean, perturbed, [wanted.rows or () for wanted in source.passes[1:]])
+    pictures = Pictures(pair.dataset.names, _labels(pair))
+    return compare(clean, results[1].traces[0], pictures, tolerances)
 
 
 def _labels(pair: Pair) -> Sequence[int] | None:
@@ -132,7 +127,7 @@ def _report(pair: Pair, started: datetime, watch: Stopwatch, comparison: Compari
         target=_describe(pair.target) if pair.target else _unborn(pair),
         comparison=comparison,
         seconds={name: round(seconds, 3) for name, seconds in watch.seconds.items()},
-        route=tuple(pair.conversion.to_records()) if pair.conversion else (),
+        route=tuple(pair.conversion.to_record()) if pair.conversion else (),
         dataset=pair.dataset.to_record(),
         assumptions=pair.assumptions,
         thumbnails={name: picture for name, picture in shown.items() if picture is not None},

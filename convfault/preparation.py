@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from convfault import zoo
+from convfault.batches import Batches
 from convfault.cache import key
-from convfault.converters import convert
-from convfault.converters.convert import Conversion
-from convfault.converters.route import Route, parse_options
+from convfault.converters import route as routes
+from convfault.converters.conversion import Conversion
+from convfault.converters.convert import Settings, convert
+from convfault.converters.options import parse_options
+from convfault.converters.route import Route
 from convfault.dataset import Dataset
 from convfault.errors import SubjectError, UnknownNameError, UsageError
 from convfault.frameworks import FRAMEWORKS, runs
@@ -19,9 +22,6 @@ from convfault.frameworks.runs import Pass, Side
 from convfault.model import Model, Signature
 from convfault.preprocessing import Preprocessing
 from convfault.request import Context, Request
-
-ORIGINS = {"tflite": "tf", "onnx": "torch"}
-"""Frameworks that named models are not written in: they are converted from this one."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,17 @@ class Pair:
 def prepare(request: Request, context: Context) -> Pair:
     """Build or find the source, convert or find the target, open the data, and settle both preprocessings."""
     dataset = Dataset.open(request.named_data, limit=request.pictures, seed=request.seed)
+    target = None if request.target is None else Model.from_path(request.target, trusted=request.trust)
     source = inspected(source_model(request, context), request.source_runtime, context)
     source, assumptions = with_preprocessing(source, request.preprocessing, dataset)
-    if request.target is not None:
-        target = Model.from_path(request.target, trusted=request.trust)
-        conversion = None
-    else:
+    conversion = None
+    if target is None:
         conversion = convert_source(request, source, dataset, context)
-        if conversion.target is None:
-            return Pair(source, None, conversion, dataset, assumptions)
         target = conversion.target
+    if target is None:
+        return Pair(source, None, conversion, dataset, assumptions)
     target = inspected(target, request.target_runtime, context)
-    target = following(source, target, request.target_preprocessing, dataset)
+    target = following(source, target, request.target_preprocessing)
     return Pair(source, target, conversion, dataset, assumptions)
 
 
@@ -58,25 +57,23 @@ def source_model(request: Request, context: Context) -> Model:
     if request.source is not None:
         return Model.from_path(request.source, request.weights, request.trust)
     assert request.model is not None
-    framework = request.src or Route.parse(request.route or "").source
+    framework = request.src or routes.parse(request.route or "").source
     if framework not in FRAMEWORKS:
         raise UnknownNameError("framework", framework, FRAMEWORKS.names())
-    name, weights = zoo.find(request.model).name, request.weights or "calibrated"
-    context.progress.start(f"build {name} in {framework}", None)
-    model = zoo.build(name, ORIGINS.get(framework, framework), weights, context.cache)
-    context.progress.finish(f"build {name} in {framework}")
-    if framework in ORIGINS:
-        model = _converted_origin(model, framework, context)
-    return model
+    entry, phase = zoo.find(request.model), f"build {request.model}"
+    context.progress.start(phase, None)
+    model = zoo.build(entry.name, framework, request.weights or "calibrated", context.cache)
+    context.progress.finish(phase)
+    return model if model.framework == framework else _converted_origin(model, framework, context)
 
 
 def _converted_origin(model: Model, framework: str, context: Context) -> Model:
     """The named model in a framework that it is not written in."""
     model = inspected(model, None, context)
-    conversion = convert.convert(Route.default(model.framework, framework), model, {}, context.cache)
+    conversion = convert(routes.default(model.framework, framework, model.format), model, context.cache)
     if conversion.target is None:
-        raise SubjectError(f"{model.name} cannot be made for {framework}: {conversion.hops[-1].message}")
-    return replace(conversion.target, name=model.name)
+        raise SubjectError(f"{model.name} cannot be made for {framework}: {conversion.message}")
+    return conversion.target
 
 
 def inspected(model: Model, runtime: str | None, context: Context) -> Model:
@@ -90,38 +87,36 @@ def inspected(model: Model, runtime: str | None, context: Context) -> Model:
 def convert_source(request: Request, source: Model, dataset: Dataset, context: Context) -> Conversion:
     """Take the source along the chosen route, or the default one, to the target's framework."""
     if request.route:
-        route = Route.parse(request.route)
+        route = routes.parse(request.route)
         if route.source != source.framework:
             raise UsageError(f"the route {route} starts from {route.source}, but the source is {source.framework}")
     else:
         assert request.dst is not None
-        route = Route.default(source.framework, request.dst)
-    options = parse_options(request.tool_options)
-    phase = f"convert {route}"
+        route = routes.default(source.framework, request.dst, source.format)
+    route = route.with_options(parse_options(request.tool_options))
+    phase, done = f"convert {route}", 0
     context.progress.start(phase, len(route.hops))
-    limits = convert.Limits(context.seconds, context.megabytes)
-    calibration = calibration_data(options, source, dataset, context)
-    conversion = convert.convert(
-        route,
-        source,
-        options,
-        context.cache,
-        limits=limits,
-        calibration=calibration,
+
+    def on_event(event: Mapping[str, Any]) -> None:
+        nonlocal done
+        if event["event"] == "hop_done":
+            done += 1
+            context.progress.update(phase, done)
+
+    calibration = _calibration(route, source, dataset, context)
+    conversion = convert(
+        route, source, context.cache, Settings(context.seconds, context.megabytes, calibration), on_event
     )
     context.progress.finish(phase)
     return conversion
 
 
-def calibration_data(
-    options: Mapping[str, Mapping[str, Any]], source: Model, dataset: Dataset, context: Context
-) -> Mapping[str, Any] | None:
-    """Pictures for tools that quantize by a representative data set, when one of the options asks for them."""
-    if not any("representative_dataset" in values for values in options.values()):
+def _calibration(route: Route, source: Model, dataset: Dataset, context: Context) -> Batches | None:
+    """Pictures for tools that measure on some, when an option asks for them."""
+    if not any(hop.converter.calibration_option in hop.options for hop in route.hops):
         return None
     assert source.preprocessing is not None
-    batches = dataset.prepare(source.preprocessing, context.cache)
-    return {"batches": batches.to_record(), "preprocessing": source.preprocessing.to_record(), "key": dataset.sha256}
+    return dataset.prepare(source.preprocessing, context.cache)
 
 
 def with_preprocessing(model: Model, given: str | None, dataset: Dataset) -> tuple[Model, tuple[str, ...]]:
@@ -139,7 +134,7 @@ def with_preprocessing(model: Model, given: str | None, dataset: Dataset) -> tup
     return model.with_preprocessing(base), tuple(f"preprocessing: {assumed}" for assumed in base.assumed)
 
 
-def following(source: Model, target: Model, given: str | None, dataset: Dataset) -> Model:
+def following(source: Model, target: Model, given: str | None) -> Model:
     """The target with its preprocessing: given, in a side file, or the source's in the target's layout and size."""
     assert source.preprocessing is not None
     base = target.preprocessing or _fitted(source.preprocessing, target)
@@ -166,19 +161,23 @@ def read_preprocessing(text: str, base: Preprocessing) -> Preprocessing:
 def sides(pair: Pair, request: Request, context: Context, noise: tuple[Pass, ...]) -> tuple[Side, Side]:
     """Both sides, their pictures decoded, ready for ``runs.run``; the source also makes the ``noise`` passes."""
     assert pair.target is not None
-    source = _side("source", pair.source, request.source_runtime, pair.dataset, context)
-    target = _side("target", pair.target, request.target_runtime, pair.dataset, context)
+    assert pair.source.preprocessing is not None
+    source = _side("source", pair.source, request.source_runtime, pair, context)
+    target = _side("target", pair.target, request.target_runtime, pair, context)
     return replace(source, passes=(Pass(), *noise)), target
 
 
-def _side(label: str, model: Model, runtime: str | None, dataset: Dataset, context: Context) -> Side:
+def _side(label: str, model: Model, runtime: str | None, pair: Pair, context: Context) -> Side:
     assert model.preprocessing is not None
-    phase = "decode pictures"
-    context.progress.start(phase, len(dataset))
-    batches = dataset.prepare(model.preprocessing, context.cache, lambda done, _: context.progress.update(phase, done))
+    assert pair.source.preprocessing is not None
+    dataset, phase = pair.dataset, "decode pictures"
+    # Arrays are in the source's layout, and are transposed for a side with another one
+    wanted = model.preprocessing if dataset.pictures else pair.source.preprocessing
+    context.progress.start(phase, dataset.count)
+    batches = dataset.prepare(wanted, context.cache, lambda done, _: context.progress.update(phase, done))
     context.progress.finish(phase)
-    geometry = model.preprocessing.geometry if dataset.pictures else None
-    return Side(label, model, runtime or model.framework, batches, key(dataset.sha256, geometry), model.preprocessing)
+    data_key = key(dataset.sha256, wanted.geometry if dataset.pictures else wanted.layout)
+    return Side(label, model, runtime or model.framework, batches, data_key, model.preprocessing)
 
 
 def _side_files(model: Model) -> tuple[Path, ...]:

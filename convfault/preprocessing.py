@@ -132,7 +132,7 @@ class Preprocessing:
         for name in record:
             if name not in known:
                 raise UsageError(f"preprocessing: unknown setting '{name}'; known: {', '.join(sorted(known))}")
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
         if isinstance(values.get("size"), int):
             values["size"] = (values["size"], values["size"])
         return replace(base or cls(), **values)

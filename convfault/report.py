@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convfault.cache import write_aside
-from convfault.comparison import CRASH, Comparison
+from convfault.comparison import AGREE, CRASH, Comparison
 from convfault.errors import InputError
 from convfault.fault import Fault
 
@@ -48,8 +48,13 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 when the models agree, 1 when they differ or the target crashed."""
-        return 0 if self.comparison.verdict == "agree" else 1
+        """0 when the models agree or were repaired and verified, 1 when they differ or the target crashed."""
+        return 0 if self.comparison.verdict == AGREE or self.verified else 1
+
+    @property
+    def verified(self) -> bool:
+        """Whether a repaired file was written, run and found to agree."""
+        return self.repaired is not None and bool(self.repaired["comparison"]["verdict"] == AGREE)
 
     @property
     def crashed(self) -> bool:

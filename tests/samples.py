@@ -216,7 +216,10 @@ def _comparison(
 def _worst(number: int, flips: float, error: float | None) -> WorstPicture:
     label = number * 7 % 50
     source = tuple(((label + step * 11) % 50, round(0.71 / (1 + 1.9 * step), 4)) for step in range(5))
-    target = source if flips == 0 else (*((c, round(s * 0.8, 4)) for c, s in (source[1], source[0])), *source[2:])
+    classes, scores = [c for c, _ in source], [s for _, s in source]
+    target = (
+        tuple(zip([classes[1], classes[0], *classes[2:]], [0.52, 0.31, *scores[2:]], strict=True)) if flips else source
+    )
     return WorstPicture(PICTURES[number], number * 17, error and error / (1 + number / 4), source, target, label)
 
 

@@ -41,7 +41,7 @@ class Option:
     many: bool = False
 
     def read(self, name: str, value: Any) -> Any:
-        """The value in the option's kind; raises ``UsageError`` or, for one not among the choices, ``UnknownNameError``."""
+        """The value in the option's kind; raises ``UsageError``, ``UnknownNameError`` if it is not among the choices."""
         if value is None:
             return None
         if self.many:
@@ -73,7 +73,9 @@ class Converter:
     ``convert`` is ``"module:function"``: it takes the source ``Model`` (signature filled in), the path to write and all
     options, and writes the target or raises. It may return facts: ``layout``, the layout that the target's input has,
     and ``notes``, sentences about what a user might not expect. ``layout`` here is what happens to the layout of the
-    picture input when the function says nothing: ``keeps``, ``NHWC`` or ``NCHW``.
+    picture input when the function says nothing: ``keeps``, ``NHWC`` or ``NCHW``. ``calibration_option`` is the option
+    that says how many pictures the tool measures on; the function finds them in ``options["calibration"]``, records of
+    ``batches`` and ``preprocessing``.
     ``memory_factor`` estimates the memory: megabytes taken for each megabyte of the source file, for the scheduler.
     """
 
@@ -89,6 +91,7 @@ class Converter:
     options: Mapping[str, Option] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
     layout: str = "keeps"
+    calibration_option: str | None = None
     environment: str | None = None
     memory_factor: float = 30.0
 

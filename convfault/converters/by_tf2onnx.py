@@ -7,11 +7,13 @@ from typing import Any
 
 from convfault.converters.base import Option
 
+PLATFORMS = ("rs4", "rs5", "rs6", "caffe2", "tensorrt", "nhwc")
+
 OPTIONS: Mapping[str, Option] = {
     "opset": Option("version of the ONNX operator set", kind="integer"),
     "inputs_as_nchw": Option("transpose the picture input to NCHW", False, kind="flag"),
     "outputs_as_nchw": Option("transpose four-dimensional outputs to NCHW", False, kind="flag"),
-    "target": Option("workarounds for a platform", choices=("rs4", "rs5", "rs6", "caffe2", "tensorrt", "nhwc"), many=True),
+    "target": Option("workarounds for a platform", (), PLATFORMS, many=True),
 }
 
 
@@ -19,7 +21,7 @@ def arguments(options: Mapping[str, Any], inputs: Sequence[str], outputs: Sequen
     """The options as keyword arguments of tf2onnx, which wants the names of the tensors to transpose."""
     return {
         "opset": options["opset"],
-        "target": options["target"],
+        "target": list(options["target"]),
         "inputs_as_nchw": list(inputs) if options["inputs_as_nchw"] else None,
         "outputs_as_nchw": list(outputs) if options["outputs_as_nchw"] else None,
     }

@@ -22,7 +22,7 @@ CONVERTER = Converter(
     companions=("tensorflow", "onnx", "numpy"),
     options={
         **OPTIONS,
-        "dequantize": Option("turn quantized tensors into floating point ones (int8 weights always become so)", False, kind="flag"),
+        "dequantize": Option("turn quantized tensors into floating point ones", False, kind="flag"),
     },
     memory_factor=80.0,
 )

@@ -20,7 +20,7 @@ CONVERTER = Converter(
     extra="torch,onnx",
     companions=("onnxscript", "onnx"),
     options={
-        "opset": Option("version of the ONNX operator set; the exporter stays at 18 where it cannot go down", kind="integer"),
+        "opset": Option("version of the ONNX operator set; it stays at 18 where that is too low", kind="integer"),
         "optimize": Option("simplify the graph after translating it", True, kind="flag"),
         "keep_initializers_as_inputs": Option("list the weights among the graph's inputs", False, kind="flag"),
     },

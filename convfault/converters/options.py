@@ -68,7 +68,9 @@ def print_value(value: Any) -> str:
     if isinstance(value, str):
         plain = value.isidentifier() and value.isascii() and parse_value(value) == value
         return value if plain else json.dumps(value)
-    return {True: "true", False: "false", None: "none"}[value] if value is None or value is True or value is False else repr(value)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return repr(value)
 
 
 def split(text: str, separator: str) -> list[str]:

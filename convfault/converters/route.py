@@ -13,9 +13,11 @@ from typing import Any
 
 from convfault.converters import CONVERTERS
 from convfault.converters.base import Converter
-from convfault.converters.options import ToolOptions, parse_value, print_value, split, tools
+from convfault.converters.options import ToolOptions, parse_options, parse_value, print_value, split, tools
 from convfault.errors import RouteError, UnknownNameError, UsageError
 from convfault.model import FRAMEWORK_OF_FORMAT
+
+__all__ = ["Hop", "Route", "all_routes", "check_framework", "default", "parse", "parse_options"]
 
 FRAMEWORKS = tuple(dict.fromkeys(FRAMEWORK_OF_FORMAT.values()))
 
@@ -60,6 +62,16 @@ class Route:
 
     def __str__(self) -> str:
         return ">".join([self.source, *map(str, self.hops)])
+
+    @classmethod
+    def parse(cls, text: str) -> Route:
+        """``parse(text)``."""
+        return parse(text)
+
+    @classmethod
+    def default(cls, source: str, target: str, source_format: str | None = None) -> Route:
+        """``default(source, target, source_format)``."""
+        return default(source, target, source_format)
 
     def with_options(self, options: ToolOptions) -> Route:
         """The same route with options by tool, added to those of every hop by that tool that has them.

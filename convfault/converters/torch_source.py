@@ -33,7 +33,9 @@ def _refuse_pickled_constants(path: str) -> None:
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             if PurePosixPath(name).name.startswith(PICKLED_CONSTANTS):
-                raise TrustError(f"{path} holds pickled objects ({name}), which can execute code: add --trust to load it")
+                raise TrustError(
+                    f"{path} holds pickled objects ({name}), which can execute code: add --trust to load it"
+                )
 
 
 def module(model: Model) -> Any:
@@ -76,7 +78,7 @@ def export(built: Any, inputs: tuple[Any, ...]) -> Any:
     batch = torch.export.Dim("batch")
     try:
         return torch.export.export(built, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
-    except Exception as error:  # noqa: BLE001 -- any reason not to be dynamic
+    except Exception as error:  # whatever the reason is, a fixed batch is the answer
         print(f"dynamic batch is not possible, exporting with a batch of one: {error}")
         return torch.export.export(built, tuple(tensor[:1] for tensor in inputs))
 

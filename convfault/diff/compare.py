@@ -82,6 +82,18 @@ def compare(
     ).judged()
 
 
+def paired_errors(source: StoredTrace, target: StoredTrace) -> list[npt.NDArray[np.float64] | None]:
+    """The largest error of each picture, (pictures,), for each output of the source; None where not comparable.
+
+    NaN where none of a picture's values match.
+    """
+    found: list[npt.NDArray[np.float64] | None] = []
+    for outputs in pair(source, target)[: len(source.outputs)]:
+        blocks = [metrics.errors(one, other).largest for one, other in _blocks(source, target, outputs)]
+        found.append(np.concatenate(blocks) if blocks else None)
+    return found
+
+
 def _scores(source: StoredTrace, pairs: Sequence[Pair]) -> Pair | None:
     """The first output of the source that holds scores, if it can be compared."""
     found = next((p for p in pairs if p.source is not None and is_scores(source.shape(p.source))), None)

@@ -74,12 +74,15 @@ def perturbed(proto: Any, folder: Path, perturbation: Perturbation) -> dict[str,
     """Perturb the weights of ``proto`` in place; give those that are kept outside of it by name, perturbed too."""
     from onnx import numpy_helper
 
-    kept = {name for node in _nodes(proto.graph.node) if node.op_type in SHAPING for name in node.input[1:]}
+    nodes = list(_nodes(proto.graph.node))
+    kept = {name for node in nodes if node.op_type in SHAPING for name in node.input[1:]}
+    scales = {name for node in nodes if "Linear" in node.op_type for name in node.input}
     outside = {}
     for index, tensor in enumerate(proto.graph.initializer):
-        if tensor.name in kept:
-            continue
         values = numpy_helper.to_array(tensor, str(folder))
+        # Single numbers are bounds, exponents and factors of sizes, unless they are what integers are scaled by.
+        if tensor.name in kept or (values.size == 1 and tensor.name not in scales):
+            continue
         changed = perturbation.apply(values, index)
         if changed is values:
             continue
@@ -99,7 +102,7 @@ def _perturb_constant(node: Any, perturbation: Perturbation, index: int) -> None
     for attribute in node.attribute:
         if attribute.name == "value" and attribute.t.data_location != attribute.t.EXTERNAL:
             values = numpy_helper.to_array(attribute.t)
-            changed = perturbation.apply(values, index)
+            changed = perturbation.apply(values, index) if values.size > 1 else values
             if changed is not values:
                 attribute.t.CopyFrom(numpy_helper.from_array(changed, attribute.t.name))
 

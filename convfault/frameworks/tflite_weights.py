@@ -50,6 +50,8 @@ def _perturb(tensor: Any, values: npt.NDArray[np.uint8], perturbation: Perturbat
     floating = {flat.TensorType.FLOAT32: np.float32, flat.TensorType.FLOAT16: np.float16}.get(tensor.Type())
     if floating is not None:
         numbers = values.view(floating)
+        if numbers.size == 1:  # bounds, exponents and factors of sizes are no weights
+            return
         numbers[:] = perturbation.apply(numbers, index)
         return
     small = {flat.TensorType.INT8, flat.TensorType.UINT8, flat.TensorType.INT16, flat.TensorType.INT4}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convfault.errors import UsageError
-from convfault.frameworks.base import Framework, Perturbation, Session, Tensors
+from convfault.frameworks.base import Framework, Perturbation, Session
 from convfault.model import Model, Signature, TensorSpec
 from convfault.relax.execute import Executable
 from convfault.relax.import_model import import_model
 from convfault.relax.imported import Imported
 from convfault.trace import Trace
+
+if TYPE_CHECKING:
+    from convfault.frameworks.base import Tensors
 
 
 class TvmSession(Session):

@@ -13,6 +13,8 @@ import numpy as np
 from convfault.relax.kernels import Window, kernels
 
 PACKED = "convfault.kernel"
+ALIGNMENT = 64
+"""In bytes: TVM takes over memory that begins at a multiple of this, other memory must be copied."""
 LAYOUT_ORDER = {"NHWC": None, "NCHW": (0, 2, 3, 1)}
 KERNEL_ORDER = {"HWIO": None, "OIHW": (2, 3, 1, 0)}
 
@@ -34,12 +36,12 @@ def legalization() -> dict[str, Callable[[Any, Any], Any]]:
 def _call(kind: str, describe: Callable[[Any], Mapping[str, Any] | None]) -> Callable[[Any, Any], Any]:
     def legalize(builder: Any, call: Any) -> Any:
         from tvm import relax
-        from tvm.relax.transform.legalize_ops import nn  # noqa: F401 -- registers TVM's own legalizations
+        from tvm.ir import StringImm
 
         described = describe(call)
         if described is None or str(call.ty.dtype) != "float32":
             return builder.normalize(tvm_legalization(call.op.name)(builder, call))
-        text = relax.StringImm(json.dumps({"kind": kind, **described}))
+        text = StringImm(json.dumps({"kind": kind, **described}))
         return relax.op.call_pure_packed(PACKED, text, *call.args, ty_args=call.ty)
 
     return legalize
@@ -111,7 +113,9 @@ def _run(text: Any, *tensors: Any) -> Any:
     found = _parsed(str(text))
     arrays = [np.from_dlpack(tensor) for tensor in tensors]
     values = RUN[found["kind"]](found, *arrays)
-    return tvm.runtime.from_dlpack(np.ascontiguousarray(values))
+    values = np.ascontiguousarray(values)
+    aligned = values.ctypes.data % ALIGNMENT == 0
+    return tvm.runtime.from_dlpack(values) if aligned else tvm.runtime.tensor(values)
 
 
 def _in_layout(values: Any, order: tuple[int, ...] | None) -> Any:

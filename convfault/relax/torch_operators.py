@@ -16,17 +16,51 @@ def same(importer: Any, node: Any) -> Any:
     return importer.env[node.args[0]]
 
 
-OPERATORS: dict[str, Operator] = {"dropout.default": same, "feature_dropout.default": same, "alpha_dropout.default": same}
+def batch_norm(importer: Any, node: Any) -> Any:
+    """``batch_norm`` as exported; TVM takes its momentum for its epsilon.
+
+    Arguments: input, weight, bias, mean, variance, training, momentum, epsilon.
+    """
+    import numpy as np
+    from tvm import relax
+
+    picture = importer.env[node.args[0]]
+    channels, dtype = int(picture.ty.shape[1]), str(picture.ty.dtype)
+    weight, bias, mean, variance = (
+        relax.const(np.full(channels, default), dtype) if given is None else importer.env[given]
+        for given, default in zip(node.args[1:5], (1.0, 0.0, 0.0, 1.0), strict=True)
+    )
+    normalized = relax.op.nn.batch_norm(
+        picture, weight, bias, mean, variance, axis=1, epsilon=float(node.args[7]), training=False
+    )
+    return importer.block_builder.emit(relax.TupleGetItem(importer.block_builder.emit(normalized), 0))
+
+
+OPERATORS: dict[str, Operator] = {
+    "alpha_dropout.default": same,
+    "batch_norm.default": batch_norm,
+    "dropout.default": same,
+    "feature_dropout.default": same,
+}
+
+
+def _in_training(name: str, node: Any) -> str | None:
+    if "dropout" in name and (node.args[2] if len(node.args) > 2 else node.kwargs.get("train", False)):
+        return "dropout in training mode gives another answer at every run"
+    if name == "batch_norm.default" and node.args[5]:
+        return "batch normalization in training mode depends on the other pictures of the batch"
+    return None
 
 
 def refusal(name: str, node: Any) -> str | None:
     """Why TVM must not import this node: cases in which it is known to compute something else."""
-    arguments = {argument.name: value for argument, value in zip(node.target._schema.arguments, node.args, strict=False)}
-    arguments |= node.kwargs
+    schema = getattr(node.target, "_schema", None)
+    names = [argument.name for argument in schema.arguments] if schema is not None else []
+    arguments = dict(zip(names, node.args, strict=False)) | node.kwargs
     if name.startswith("avg_pool") and arguments.get("divisor_override"):
         return "TVM ignores divisor_override"
-    if "dropout" in name and (node.args[2] if len(node.args) > 2 else node.kwargs.get("train", False)):
-        return "dropout in training mode gives another answer at every run"
+    if reason := _in_training(name, node):
+        return reason
     if name.startswith("upsample"):
         factors = arguments.get("scale_factors") or ()
         if "_aa" in name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,24 +18,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, SOFT, LINE, SOURCE, BAD, GOOD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
-VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", SOURCE: "source", BAD: "bad", GOOD: "good"}
+INK, SOFT, LINE, SOURCE, TARGET, BAD, GOOD = (f"#0{number}0{number}0{number}" for number in range(1, 8))
+VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", SOURCE: "source", TARGET: "target", BAD: "bad", GOOD: "good"}
 """Colours that matplotlib draws with, and the variables of the page's style sheet that take their place."""
 
-WIDTH = 4.6
-"""Inches at 72 points: narrow, so that labels stay readable when a telephone shrinks the plot."""
+HISTOGRAM_SIZE, BARS_WIDTH = (4.6, 2.5), 2.9
+"""Inches of 72 points: narrow, so that labels stay readable when a telephone shrinks the plot."""
 
 
 def histogram(comparison: Comparison) -> str:
     """How many pictures are off by how much, with the tolerance as a line; empty when nothing was measured."""
-    from matplotlib.ticker import LogLocator, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
     edges, counts = _bins(comparison)
     if not counts or not sum(counts):
         return ""
     tolerance = min((output.tolerance.value for output in comparison.outputs), default=0.0)
     beyond = sum(count for edge, count in zip(edges, counts, strict=False) if edge >= tolerance)
-    with _figure(2.5) as (figure, axes):
+    with _figure(*HISTOGRAM_SIZE) as (figure, axes):
         axes.set_xscale("log")
         for left, right, count in zip(edges, edges[1:], counts, strict=False):
             colour, hatch = (BAD, "////") if left >= tolerance else (SOURCE, None)
@@ -44,6 +45,8 @@ def histogram(comparison: Comparison) -> str:
         axes.set_xlabel("largest error of a picture")
         axes.set_ylabel("pictures")
         axes.xaxis.set_major_locator(LogLocator(numticks=7))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+        axes.minorticks_off()
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.grid(axis="y", color=LINE, linewidth=0.6)
         text = (
@@ -77,9 +80,9 @@ def accuracy(comparison: Comparison) -> str:
     if not known:
         return ""
     with _bars(list(known)) as (figure, axes):
-        for row, rate in enumerate(known.values()):
+        for row, (side, rate) in enumerate(known.items()):
             axes.barh(row, 1, color=LINE, height=0.55)
-            axes.barh(row, rate, color=SOURCE, height=0.55)
+            axes.barh(row, rate, color={"source": SOURCE, "target": TARGET}[side], height=0.55)
             axes.text(1.02, row, wording.percent(rate), va="center", ha="left", color=INK)
         said = ", ".join(f"{side} {wording.percent(rate)}" for side, rate in known.items())
         return _svg(figure, "accuracy", f"Top-1 accuracy: {said}.")
@@ -92,6 +95,11 @@ def _bins(comparison: Comparison) -> tuple[list[float], list[float]]:
     filled = [number for number, (_, count) in enumerate(bins) if count]
     bins = bins[filled[0] : filled[-1] + 1] if filled else []
     return ([bins[0][0][0], *(pair[1] for pair, _ in bins)] if bins else []), [count for _, count in bins]
+
+
+def _power(value: float) -> str:
+    """``10⁻⁵``: as one text, where matplotlib's own writing sets each character alone."""
+    return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _mark_tolerance(axes: Axes, tolerance: float, edges: Sequence[float], top: float) -> None:
@@ -112,7 +120,7 @@ def _mark_tolerance(axes: Axes, tolerance: float, edges: Sequence[float], top: f
 
 
 @contextmanager
-def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
+def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """Axes in the page's manner; leaves matplotlib's settings as they were."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -127,7 +135,7 @@ def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
         "axes.edgecolor": LINE,
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
         axes.set_axisbelow(True)
@@ -141,8 +149,8 @@ def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
 @contextmanager
 def _bars(names: Sequence[str]) -> Iterator[tuple[Figure, Axes]]:
     """Rows of horizontal bars of length 0..1, with room for a word at the end of each."""
-    with _figure(0.42 * len(names) + 0.12) as (figure, axes):
-        axes.set_xlim(0, 1.3)
+    with _figure(BARS_WIDTH, 0.36 * len(names) + 0.1) as (figure, axes):
+        axes.set_xlim(0, 1.36)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_yticks(range(len(names)), names)
         axes.set_xticks([])

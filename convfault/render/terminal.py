@@ -19,7 +19,6 @@ from convfault.report import Report
 
 COLOURS = {AGREE: "green", DIFFER: "red", CRASH: "magenta"}
 WORST_SHOWN = 5
-LOG_SHOWN = 8
 ERRORS_FROM = 80
 """Columns that it takes to show the pictures' errors beside their labels."""
 ASCII = str.maketrans({"→": "->", "✓": "+", "≠": "!", "✕": "x", "–": "-", "│": "|", "…": "..."})
@@ -35,11 +34,11 @@ def show(report: Report, console: Console | None = None, *, written: Sequence[Pa
     console = console or Console()
     for line in _lines(report, console.width):
         _print(console, line)
-    for line in (
-        *_section("written", [str(path) for path in written]),
-        *_section("next", [next_step] if next_step else ()),
-    ):
-        _print(console, line, soft_wrap=True)  # so that paths and commands can be copied from a narrow terminal
+    for heading, lines in (("written", [str(path) for path in written]), ("next", [next_step] if next_step else [])):
+        if lines:
+            # not wrapped, so that paths and commands can be copied from a narrow terminal
+            text = "\n".join(f"  {line}" for line in lines)
+            _print(console, Text.assemble((f"\n{heading}\n", "bold"), _text(text)), soft_wrap=True)
 
 
 def table(title: str, rows: Iterable[Mapping[str, Any]], console: Console | None = None) -> None:
@@ -61,7 +60,7 @@ def _lines(report: Report, width: int) -> Iterator[Line]:
     yield _verdict(report)
     yield _route(report)
     yield from _figures(report)
-    yield from _section("why", _reasons(report))
+    yield from _section("why", wording.reasons(report))
     yield from _log(report)
     yield from _worst(report, width)
     yield from _faults(report)
@@ -110,38 +109,29 @@ def _figures(report: Report) -> Iterator[Line]:
     figures = wording.figures(report.comparison)
     if not figures:
         return
-    grid = _grid()
-    grid.add_column(style="dim", overflow="fold")
+    grid = _grid(3)
     for figure in figures:
-        grid.add_row(figure.name, Text(figure.value, style="bold red" if figure.bad else "bold"), figure.note)
+        value = Text(figure.value, style="bold red" if figure.bad else "bold")
+        grid.add_row(figure.name, value, Text(figure.note, style="dim"))
     yield ""
     yield grid
 
 
-def _reasons(report: Report) -> Sequence[str]:
-    """The reasons, less what the crashed hop has said already."""
-    hop = wording.crashed_hop(report)
-    return [reason for reason in report.comparison.reasons if not hop or wording.hop_message(hop) not in reason]
-
-
 def _log(report: Report) -> Iterator[Line]:
     hop = wording.crashed_hop(report)
-    lines = ((hop or {}).get("log") or "").strip().splitlines()
-    if lines:
-        yield from _section("last lines of its log", lines[-LOG_SHOWN:])
+    lines = wording.tail(hop.get("log")) if hop else ""
+    yield from _section("last lines of its log", lines.splitlines())
 
 
 def _worst(report: Report, width: int) -> Iterator[Line]:
     shown = report.comparison.worst[:WORST_SHOWN]
     if not shown or report.comparison.verdict != DIFFER:
         return
-    grid = _grid()
-    for _ in range(2):
-        grid.add_column(overflow="fold")
+    grid = _grid(4 if width >= ERRORS_FROM else 3)
     for picture in shown:
         answers = (_answer(report, side, picture) for side in (picture.source_top, picture.target_top))
-        error = Text(wording.picture_error(picture) if width >= ERRORS_FROM else "", style="dim")
-        grid.add_row(_text(picture.image), *answers, error)
+        cells = (_text(picture.image), *answers, _text(wording.picture_error(picture), "dim"))
+        grid.add_row(*cells[: len(grid.columns)])
     yield Text("\nworst pictures (source → target)", style="bold")
     yield Padding(grid, (0, 0, 0, 2), expand=False)
 
@@ -191,10 +181,10 @@ def _section(heading: str, lines: Sequence[str]) -> Iterator[Line]:
             yield Padding(_text(line), (0, 0, 0, 2), expand=False)
 
 
-def _grid() -> Table:
+def _grid(columns: int = 2) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(overflow="fold")
-    grid.add_column(overflow="fold")
+    for _ in range(columns):
+        grid.add_column(overflow="fold")
     return grid
 
 

@@ -45,7 +45,7 @@ def figures(comparison: Comparison) -> tuple[Figure, ...]:
         None
         if comparison.kendall_tau is None
         else Figure("Kendall's tau", f"{comparison.kendall_tau:.4f}", "1: same order"),
-        Figure("max abs error", number(comparison.max_abs_error), _tolerance(comparison), comparison.verdict == DIFFER),
+        Figure("max abs error", _largest_error(comparison), _tolerance(comparison), comparison.verdict == DIFFER),
         _accuracy(comparison),
         Figure("NaN or infinite", f"{comparison.nonfinite:,}", "values", comparison.nonfinite > 0),
     ]
@@ -63,11 +63,19 @@ def headline(report: Report) -> str:
     if comparison.verdict == AGREE:
         ties = f"; {_plural(flips, 'top label')} flipped in a tie, within the tolerance" if flips else ""
         return f"The target answers as the source does on {pictures}{ties}."
+    mended = " The repaired file answers as the source does." if report.verified else ""
     if flips:
-        return f"The target gives another top label on {flips:,} of {pictures}."
-    return f"The target's values are off by more than the tolerance on {pictures}" + (
-        "; no top label changes." if comparison.top1_disagreement is not None else "."
-    )
+        return f"The target gives another top label on {flips:,} of {pictures}.{mended}"
+    same = "; no top label changes" if comparison.top1_disagreement is not None else ""
+    return f"The target is off by more than the tolerance, on {pictures}{same}.{mended}"
+
+
+def beside_histogram(comparison: Comparison) -> str:
+    """The pictures that have no place on a logarithmic axis."""
+    counts = {name: sum(comparison.histogram.get(name, ())) for name in ("zero", "unmatched")}
+    words = {"zero": "without any error", "unmatched": "NaN or infinite on one side only"}
+    said = [f"{_plural(round(counts[name]), 'picture')} {words[name]}" for name in words if counts[name]]
+    return f"Beside these: {', '.join(said)}." if said else ""
 
 
 def title(report: Report) -> str:
@@ -90,6 +98,17 @@ def hop_message(hop: Mapping[str, Any]) -> str:
     """The tool's own words: its message, or the last line of its log."""
     lines = [line.strip() for line in (hop.get("log") or "").splitlines() if line.strip()]
     return str(hop.get("message") or (lines[-1] if lines else "it left no message"))
+
+
+def reasons(report: Report) -> tuple[str, ...]:
+    """Why the verdict is not ``agree``, less what the crashed hop says itself."""
+    hop = crashed_hop(report)
+    return tuple(reason for reason in report.comparison.reasons if not hop or hop_message(hop) not in reason)
+
+
+def tail(log: str | None, lines: int = 8) -> str:
+    """The last lines of a log, where the tools say what went wrong."""
+    return "\n".join((log or "").rstrip().splitlines()[-lines:])
 
 
 def label(report: Report, class_: int | None) -> str:
@@ -174,6 +193,10 @@ def _rate(name: str, rate: float | None, comparison: Comparison) -> Figure | Non
         return None
     note = f"{count(rate, comparison.images):,} of {comparison.images:,}"
     return Figure(name, percent(rate), note, rate > 0 and comparison.verdict == DIFFER)
+
+
+def _largest_error(comparison: Comparison) -> str:
+    return "not finite" if comparison.max_abs_error is None else number(comparison.max_abs_error)
 
 
 def _tolerance(comparison: Comparison) -> str:

@@ -1,0 +1,112 @@
+"""ONNX → torch by onnx2torch, saved as an exported program (``.pt2``).
+
+onnx2torch returns an ``fx.GraphModule`` in memory. To be a file that runs without onnx2torch it goes through
+``torch.export``, which cannot follow values that are read from weights while running (the axes of a Squeeze, a target
+shape): such small integer weights are written into the graph as literals first. That changes no result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from convfault.converters.base import Converter, Option
+from convfault.errors import UsageError
+from convfault.model import Model
+
+CONVERTER = Converter(
+    tool="onnx2torch",
+    source="onnx",
+    target="torch",
+    formats=("onnx",),
+    target_format="pt2",
+    filename="model.pt2",
+    package="onnx2torch",
+    convert="convfault.converters.torch_from_onnx:convert",
+    extra="torch,onnx",
+    companions=("torch", "onnx"),
+    options={
+        "save_input_names": Option("keep the names of the inputs in forward()", False, kind="flag"),
+        "attach_onnx_mapping": Option("note at each module which ONNX node it comes from", False, kind="flag"),
+    },
+    memory_factor=15.0,
+)
+
+LITERAL_SIZE = 64
+"""Integer weights of at most this many elements are parameters of operators (axes, shapes), not tables."""
+
+
+def convert(source: Model, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert and export; the input keeps its layout, the batch stays free where ``torch.export`` can follow it."""
+    from convfault.frameworks.torchvision_operators import ensure
+
+    ensure()
+    import onnx
+    import onnx2torch
+    import torch
+
+    from convfault.converters.torch_source import export, has_dynamic_batch
+
+    inputs, free = _example(source, onnx.load(source.path))
+    module = onnx2torch.convert(source.path, **options).eval()
+    _write_literals(module)
+    _follow_literals()
+    program = export(module, inputs) if free else torch.export.export(module, inputs)
+    torch.export.save(program, target)
+    lost = free and not has_dynamic_batch(program)
+    return {"notes": ["the batch is fixed at one: torch.export could not keep it free"]} if lost else {}
+
+
+def _example(source: Model, model: Any) -> tuple[tuple[Any, ...], bool]:
+    """Random inputs of the graph's shapes, and whether its batch is free."""
+    import onnx
+    import torch
+
+    weights = {tensor.name for tensor in model.graph.initializer}
+    entries = [entry for entry in model.graph.input if entry.name not in weights]
+    shapes = [[dim.dim_value or None for dim in entry.type.tensor_type.shape.dim] for entry in entries]
+    free = all(shape and shape[0] is None for shape in shapes)
+    generator = torch.Generator().manual_seed(0)
+    inputs = []
+    for entry, shape in zip(entries, shapes, strict=True):
+        sides = [2 if index == 0 and side is None else side for index, side in enumerate(shape)]
+        if None in sides:
+            raise UsageError(f"the input '{entry.name}' of {source.path} has no fixed size; fix it before converting")
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
+        values = torch.randn([int(side or 1) for side in sides], generator=generator)
+        inputs.append(torch.from_numpy(values.numpy().astype(dtype)))
+    return tuple(inputs), free
+
+
+def _write_literals(module: Any) -> None:
+    """Replace the reads of small integer weights in an ``fx.GraphModule`` by literals, in place."""
+    import torch
+
+    for node in list(module.graph.nodes):
+        if node.op != "get_attr":
+            continue
+        value = _attribute(module, str(node.target))
+        if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.numel() > LITERAL_SIZE:
+            continue
+        with module.graph.inserting_before(node):
+            literal = module.graph.call_function(torch.tensor, (value.tolist(),), {"dtype": value.dtype})
+        node.replace_all_uses_with(literal)
+        module.graph.erase_node(node)
+    module.recompile()
+
+
+def _follow_literals() -> None:
+    """Let ``torch.export`` compute with literals of more than one element, as Squeeze does when it sorts its axes.
+
+    Its tracers carry the value of a constant tensor along only up to this size; by default that is one element.
+    """
+    import torch
+
+    for tracer in (torch.fx.experimental.proxy_tensor, torch._subclasses.fake_tensor):
+        tracer.CONSTANT_NUMEL_LIMIT = LITERAL_SIZE
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for part in path.split("."):
+        module = getattr(module, part)
+    return module
