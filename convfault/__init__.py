@@ -49,8 +49,8 @@ def diff(source: str | Path | None = None, target: str | Path | None = None, /, 
     from convfault.request import Request
 
     context = request.pop("context", None)
-    places: dict[str, Any] = {name: str(path) for name, path in (("source", source), ("target", target)) if path is not None}
-    return pipeline.diff(Request(**places, **request), context)
+    source, target = (None if place is None else str(place) for place in (source, target))
+    return pipeline.diff(Request(source, target, **request), context)
 
 
 def judge(path: str | Path, tolerance: float | None = None) -> Report:

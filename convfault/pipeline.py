@@ -17,14 +17,17 @@ from convfault.comparison import Comparison, Tolerance
 from convfault.converters.route import all_routes
 from convfault.diff import tolerance
 from convfault.diff.compare import Pictures, compare
+from convfault.diff.tolerance import NoisePlan
 from convfault.errors import FormatError, SubjectError
 from convfault.frameworks import runs
+from convfault.frameworks.base import Perturbation
 from convfault.frameworks.runs import Pass, Side, SideRun
 from convfault.model import Model
 from convfault.preparation import Pair, prepare, sides
 from convfault.process import Outcome
 from convfault.report import Report
 from convfault.request import Context, Request
+from convfault.trace import StoredTrace
 
 
 class Stopwatch:
@@ -54,15 +57,22 @@ def diff(request: Request, context: Context | None = None) -> Report:
     if pair.target is None:
         assert pair.conversion is not None
         return _report(pair, started, watch, Comparison.crash(pair.conversion.message))
+    noise = tolerance.plan(pair.dataset.count) if request.tolerance is None else None
     with watch.phase("decode"):
-        source, target = sides(pair, request, context, _noise_passes(request, pair))
+        source, target = sides(pair, request, context)
     with watch.phase("run"):
-        results = runs.run([source, target], context.cache, context.progress, context.fresh)
+        results = runs.run([_with_noise(source, noise), target], context.cache, context.progress, context.fresh)
     watch.seconds |= {"run source": results[0].seconds, "run target": results[1].seconds}
     if failed := _failed(results, pair):
         return _report(pair, started, watch, Comparison.crash(failed))
     with watch.phase("compare"):
-        comparison = _compare(request, pair, source, results)
+        (clean, *perturbed), (answer,) = results[0].traces, results[1].traces
+        tolerances = _tolerances(request.tolerance, clean, perturbed, noise)
+    if noise and (doubts := tolerance.second_look(clean, answer, tolerances)):
+        with watch.phase("second look"):
+            tolerances = _second_look(source, doubts, clean, tolerances, context)
+    with watch.phase("compare"):
+        comparison = compare(clean, answer, Pictures(pair.dataset.names, _labels(pair)), tolerances)
     return _report(pair, started, watch, comparison)
 
 
@@ -78,11 +88,32 @@ def judge(path: Path, given: float | None = None) -> Report:
     return Report.read(path).judged(given)
 
 
-def _noise_passes(request: Request, pair: Pair) -> tuple[Pass, ...]:
-    """The runs of the perturbed source that the tolerance is derived from; none when it is given."""
-    if request.tolerance is not None:
-        return ()
-    return tuple(Pass(rows, perturbation) for rows, perturbation in tolerance.plan(pair.dataset.count))
+def _with_noise(side: Side, noise: NoisePlan | None) -> Side:
+    """The side with the runs of its perturbed self that a noise plan asks for, after the run over everything."""
+    if noise is None:
+        return side
+    perturbed = (Pass(noise.rows, Perturbation(noise.relative, seed)) for seed in noise.seeds)
+    return replace(side, passes=(*side.passes, *perturbed))
+
+
+def _tolerances(
+    given: float | None, clean: StoredTrace, perturbed: Sequence[StoredTrace], noise: NoisePlan | None
+) -> Sequence[Tolerance]:
+    """One for each output of the source: as given, or derived from its perturbed runs."""
+    if noise is None:
+        return [Tolerance(given or 0.0, "given") for _ in clean.outputs]
+    return tolerance.derive(clean, perturbed, noise.rows)
+
+
+def _second_look(
+    source: Side, doubts: NoisePlan, clean: StoredTrace, first: Sequence[Tolerance], context: Context
+) -> Sequence[Tolerance]:
+    """The tolerances once the noise is known on the pictures that deviate most, too."""
+    side = _with_noise(replace(source, passes=()), doubts)
+    result = runs.run([side], context.cache, context.progress)[0]
+    if result.outcome is not None:
+        result.outcome.unwrap()
+    return tolerance.widest(first, tolerance.derive(clean, result.traces, doubts.rows))
 
 
 def _failed(results: Sequence[SideRun], pair: Pair) -> str | None:
@@ -101,16 +132,6 @@ def _is_usage(outcome: Outcome) -> bool:
     return outcome.error is not None and not isinstance(outcome.error, FormatError | SubjectError)
 
 
-def _compare(request: Request, pair: Pair, source: Side, results: Sequence[SideRun]) -> Comparison:
-    clean, *perturbed = results[0].traces
-    if request.tolerance is not None:
-        tolerances = [Tolerance(request.tolerance, "given") for _ in clean.outputs]
-    else:
-        tolerances = tolerance.derive(clean, perturbed, [wanted.rows or () for wanted in source.passes[1:]])
-    pictures = Pictures(pair.dataset.names, _labels(pair))
-    return compare(clean, results[1].traces[0], pictures, tolerances)
-
-
 def _labels(pair: Pair) -> Sequence[int] | None:
     """Labels only where they mean the model's classes: the user's data, or the embedded set with its own models."""
     knows = not pair.dataset.embedded or pair.source.metadata.get("weights") == "calibrated"
@@ -127,7 +148,7 @@ def _report(pair: Pair, started: datetime, watch: Stopwatch, comparison: Compari
         target=_describe(pair.target) if pair.target else _unborn(pair),
         comparison=comparison,
         seconds={name: round(seconds, 3) for name, seconds in watch.seconds.items()},
-        route=tuple(pair.conversion.to_record()) if pair.conversion else (),
+        route=tuple(pair.conversion.to_records()) if pair.conversion else (),
         dataset=pair.dataset.to_record(),
         assumptions=pair.assumptions,
         thumbnails={name: picture for name, picture in shown.items() if picture is not None},

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from convfault import zoo
-from convfault.batches import Batches
 from convfault.cache import key
 from convfault.converters import route as routes
 from convfault.converters.conversion import Conversion
-from convfault.converters.convert import Settings, convert
+from convfault.converters.convert import Limits, convert
 from convfault.converters.options import parse_options
 from convfault.converters.route import Route
 from convfault.dataset import Dataset
 from convfault.errors import SubjectError, UnknownNameError, UsageError
 from convfault.frameworks import FRAMEWORKS, runs
-from convfault.frameworks.runs import Pass, Side
+from convfault.frameworks.runs import Side
 from convfault.model import Model, Signature
 from convfault.preprocessing import Preprocessing
 from convfault.request import Context, Request
@@ -70,7 +69,7 @@ def source_model(request: Request, context: Context) -> Model:
 def _converted_origin(model: Model, framework: str, context: Context) -> Model:
     """The named model in a framework that it is not written in."""
     model = inspected(model, None, context)
-    conversion = convert(routes.default(model.framework, framework, model.format), model, context.cache)
+    conversion = convert(routes.default(model.framework, framework, model.format), model, {}, context.cache)
     if conversion.target is None:
         raise SubjectError(f"{model.name} cannot be made for {framework}: {conversion.message}")
     return conversion.target
@@ -103,20 +102,27 @@ def convert_source(request: Request, source: Model, dataset: Dataset, context: C
             done += 1
             context.progress.update(phase, done)
 
-    calibration = _calibration(route, source, dataset, context)
     conversion = convert(
-        route, source, context.cache, Settings(context.seconds, context.megabytes, calibration), on_event
+        route,
+        source,
+        {},
+        context.cache,
+        limits=Limits(context.seconds, context.megabytes),
+        calibration=_calibration(route, source, dataset, context),
+        on_event=on_event,
     )
     context.progress.finish(phase)
     return conversion
 
 
-def _calibration(route: Route, source: Model, dataset: Dataset, context: Context) -> Batches | None:
+def _calibration(route: Route, source: Model, dataset: Dataset, context: Context) -> Mapping[str, Any] | None:
     """Pictures for tools that measure on some, when an option asks for them."""
     if not any(hop.converter.calibration_option in hop.options for hop in route.hops):
         return None
     assert source.preprocessing is not None
-    return dataset.prepare(source.preprocessing, context.cache)
+    batches, preprocessing = dataset.prepare(source.preprocessing, context.cache), source.preprocessing.to_record()
+    content = key(dataset.sha256, preprocessing)
+    return {"batches": batches.to_record(), "preprocessing": preprocessing, "key": content}
 
 
 def with_preprocessing(model: Model, given: str | None, dataset: Dataset) -> tuple[Model, tuple[str, ...]]:
@@ -158,13 +164,13 @@ def read_preprocessing(text: str, base: Preprocessing) -> Preprocessing:
         ) from error
 
 
-def sides(pair: Pair, request: Request, context: Context, noise: tuple[Pass, ...]) -> tuple[Side, Side]:
-    """Both sides, their pictures decoded, ready for ``runs.run``; the source also makes the ``noise`` passes."""
+def sides(pair: Pair, request: Request, context: Context) -> tuple[Side, Side]:
+    """Both sides, their pictures decoded, ready for ``runs.run``."""
     assert pair.target is not None
     assert pair.source.preprocessing is not None
     source = _side("source", pair.source, request.source_runtime, pair, context)
     target = _side("target", pair.target, request.target_runtime, pair, context)
-    return replace(source, passes=(Pass(), *noise)), target
+    return source, target
 
 
 def _side(label: str, model: Model, runtime: str | None, pair: Pair, context: Context) -> Side:

@@ -140,8 +140,16 @@ def keras_model(folder: Path, suffix: str = ".keras", batch: int | None = None) 
 
 def saved_model(folder: Path, batch: int | None = None) -> Path:
     """A SavedModel folder with the signature ``serving_default``."""
+    import tensorflow as tf
+
     path = folder / "tiny_saved_model"
-    keras_network(batch).export(path, verbose=False)
+    network = keras_network(batch)
+    if batch is None:
+        network.export(path, verbose=False)
+    else:  # Keras' own export frees the batch
+        function = tf.function(lambda picture: network(picture, training=False))
+        spec = tf.TensorSpec((batch, SIZE, SIZE, 3), tf.float32, name="picture")
+        tf.saved_model.save(network, path, signatures=function.get_concrete_function(spec))
     return path
 
 

@@ -41,7 +41,7 @@ class Option:
     many: bool = False
 
     def read(self, name: str, value: Any) -> Any:
-        """The value in the option's kind; raises ``UsageError``, ``UnknownNameError`` if it is not among the choices."""
+        """The value in the option's kind; raises ``UsageError``, of a choice ``UnknownNameError``."""
         if value is None:
             return None
         if self.many:
@@ -113,7 +113,7 @@ class Converter:
             if name not in self.options:
                 raise UnknownNameError(f"option of {self.tool}", name, self.options)
         return {
-            name: option.read(f"{self.tool}.{name}", options[name]) if name in options else option.default
+            name: option.read(f"{self.tool}.{name}", options.get(name, option.default))
             for name, option in self.options.items()
         }
 

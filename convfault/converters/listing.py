@@ -14,7 +14,7 @@ Rows = list[dict[str, Any]]
 
 
 def converters() -> Rows:
-    """Every converter: tool, frameworks, version (or how to install it), formats that it reads, options and defaults."""
+    """Every converter: tool, frameworks, version (or how to install it), formats that it reads, options."""
     return [
         {
             "tool": item.tool,

@@ -2,11 +2,13 @@
 
 onnx2torch returns an ``fx.GraphModule`` in memory. To be a file that runs without onnx2torch it goes through
 ``torch.export``, which cannot follow values that are read from weights while running (the axes of a Squeeze, a target
-shape): such small integer weights are written into the graph as literals first. That changes no result.
+shape): such small integer weights are written into the graph as literals first. And a ``.pt2`` cannot be read back when
+names of modules hold the ``/``, ``:`` and ``;`` of TensorFlow's: these become ``_``. Neither changes a result.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +51,7 @@ def convert(source: Model, target: str, options: Mapping[str, Any]) -> dict[str,
 
     inputs, free = _example(source, onnx.load(source.path))
     module = onnx2torch.convert(source.path, **options).eval()
+    _plain_names(module)
     _write_literals(module)
     _follow_literals()
     program = export(module, inputs) if free else torch.export.export(module, inputs)
@@ -76,6 +79,22 @@ def _example(source: Model, model: Any) -> tuple[tuple[Any, ...], bool]:
         values = torch.randn([int(side or 1) for side in sides], generator=generator)
         inputs.append(torch.from_numpy(values.numpy().astype(dtype)))
     return tuple(inputs), free
+
+
+def _plain_names(module: Any) -> None:
+    """Give the modules of an ``fx.GraphModule`` names of letters, digits and ``_``, in place."""
+    renamed: dict[str, str] = {}
+    for name in list(module._modules):
+        plain = re.sub(r"\W", "_", name)
+        while plain != name and plain in module._modules:
+            plain += "_"
+        module._modules[plain] = module._modules.pop(name)
+        renamed[name] = plain
+    for node in module.graph.nodes:
+        if node.op in {"call_module", "get_attr"}:
+            top, dot, rest = str(node.target).partition(".")
+            node.target = renamed.get(top, top) + dot + rest
+    module.recompile()
 
 
 def _write_literals(module: Any) -> None:

@@ -2,73 +2,49 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
-from pathlib import PurePosixPath
 from typing import Any
 
-from convfault.errors import InputError, TrustError, UsageError
+from convfault.errors import UsageError
 from convfault.model import Model
-
-PICKLED_CONSTANTS = ("custom_obj_", "opaque_obj_")
-"""File names inside a ``.pt2`` that ``torch.export.load`` unpickles whatever the flags say (its archive constants)."""
 
 
 def exported_program(model: Model) -> Any:
     """The ``torch.export.ExportedProgram``, with the batch dynamic where the model allows it.
 
-    Raises ``TrustError`` when reading it would unpickle objects and the model is not trusted.
+    Raises ``TrustError`` when reading it would execute something and the model is not trusted.
     """
-    import torch
+    from convfault.frameworks import torch_archive
+    from convfault.frameworks.torchvision_operators import ensure
 
+    ensure()
     if model.format == "torch_function":
         return export(module(model), example(model))
-    if not model.trusted:
-        _refuse_pickled_constants(model.path)
-        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # its loader falls back to full unpickling otherwise
-    return torch.export.load(model.path)
-
-
-def _refuse_pickled_constants(path: str) -> None:
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if PurePosixPath(name).name.startswith(PICKLED_CONSTANTS):
-                raise TrustError(
-                    f"{path} holds pickled objects ({name}), which can execute code: add --trust to load it"
-                )
+    return torch_archive.load(model)
 
 
 def module(model: Model) -> Any:
     """The ``nn.Module`` that ``module:function`` returns, in evaluation mode, its weights loaded."""
-    import importlib
-    import sys
+    from convfault.frameworks import torch_function
+    from convfault.frameworks.torchvision_operators import ensure
 
-    import torch
-
-    name, _, function = model.path.partition(":")
-    sys.path.insert(0, os.getcwd())  # as ``python -m`` finds the user's own module
-    built = getattr(importlib.import_module(name), function)()
-    if not isinstance(built, torch.nn.Module):
-        raise InputError(f"{model.path} returned {type(built).__name__}, not a torch.nn.Module")
-    if model.weights:
-        built.load_state_dict(torch.load(model.weights, weights_only=not model.trusted, map_location="cpu"))
-    return built.eval()
+    ensure()
+    return torch_function.load(model)
 
 
-def example(model: Model, batch: int = 2) -> tuple[Any, ...]:
-    """Random inputs that fit the model's signature or, without one, its preprocessing: float32 NCHW pictures."""
+def example(model: Model) -> tuple[Any, ...]:
+    """Random inputs, float32, two pictures; sizes that the signature leaves open come from the preprocessing."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    if model.signature is not None:
-        shapes = [(batch, *spec.shape[1:]) for spec in model.signature.inputs]
-    elif model.preprocessing is not None:
-        shapes = [(batch, model.preprocessing.depth, *model.preprocessing.size)]
-    else:
-        shapes = [(batch, None)]
-    if any(side is None for shape in shapes for side in shape):
-        raise UsageError(f"the input size of {model.path} is not known: say it with --preprocess size=224")
-    return tuple(torch.randn(tuple(int(side or 1) for side in shape), generator=generator) for shape in shapes)
+    picture = (model.preprocessing.depth, *model.preprocessing.size) if model.preprocessing else ()
+    shapes = [spec.shape[1:] for spec in model.signature.inputs] if model.signature else [picture or (None,)]
+    found = []
+    for shape in shapes:
+        sides = picture if None in shape and len(shape) == len(picture) else shape
+        if None in sides:
+            raise UsageError(f"the input size of {model.path} is not known: say it, e.g. --preprocess 'size = 224'")
+        found.append(torch.randn([2, *(int(side or 1) for side in sides)], generator=generator))
+    return tuple(found)
 
 
 def export(built: Any, inputs: tuple[Any, ...]) -> Any:

@@ -36,7 +36,7 @@ ULPS = 8.0
 
 SUSPECTS = 4
 BEYOND_NOISE = 1000.0
-"""No picture's noise is so many times that of the others: where a target deviates more, no second look can excuse it."""
+"""No picture's noise is so many times the others': a target that deviates more need not be looked at again."""
 
 LEVELS = 256
 """Values that an 8-bit quantized output can have."""
@@ -103,7 +103,7 @@ def widest(one: Sequence[Tolerance], other: Sequence[Tolerance]) -> tuple[Tolera
 def _of_output(clean: StoredTrace, perturbed: Sequence[StoredTrace], rows: Sequence[int], name: str) -> Tolerance:
     noise = largest = 0.0
     levels = _Levels()
-    dtype = np.dtype(np.float32)
+    dtype: np.dtype[Any] = np.dtype(np.float32)
     for place, row in enumerate(rows):
         values = clean.read(name, row, row + 1)
         dtype = values.dtype

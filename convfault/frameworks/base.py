@@ -100,13 +100,15 @@ class Session(ABC):
         """The inner tensors that can be captured, in execution order, by native name."""
         return ()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 -- not every session holds something
         """Release the native object."""
 
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -148,7 +150,7 @@ class Framework(ABC):
                 raise missing(str(error.name).partition(".")[0], self.extra) from error
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise MissingPackageError(
-                f'{self.package} is installed but cannot be imported ({reason.strip()[:300]}): '
+                f"{self.package} is installed but cannot be imported ({reason.strip()[:300]}): "
                 f'pip install --force-reinstall "convfault[{self.extra}]"'
             ) from error
 

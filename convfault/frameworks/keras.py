@@ -51,7 +51,7 @@ class Keras(Framework):
                 _refuse_code(model, _configuration(model))
             network = keras.saving.load_model(model.path, compile=False, safe_mode=not model.trusted)
             if not getattr(network, "inputs", None):
-                raise FormatError(f"{model.path} does not say its inputs: save a functional or a built Sequential model")
+                raise FormatError(f"{model.path} does not say its inputs: save a functional or built Sequential model")
             if perturbation is not None:
                 for index, variable in enumerate(network.variables):
                     variable.assign(perturbation.apply(variable.numpy(), index))

@@ -93,9 +93,7 @@ class OnnxSession(Session):
         """Run; captured values come from a session that fuses nothing, in the same run as the outputs."""
         import numpy as np
 
-        feeds = {
-            spec.name: np.ascontiguousarray(inputs[spec.name], dtype=spec.dtype) for spec in self.signature.inputs
-        }
+        feeds = {spec.name: np.ascontiguousarray(inputs[spec.name], dtype=spec.dtype) for spec in self.signature.inputs}
         outputs = [spec.name for spec in self.signature.outputs]
         native = self._observing if capture else self._native
         values = dict(zip([*outputs, *capture], native.run([*outputs, *capture], feeds), strict=True))

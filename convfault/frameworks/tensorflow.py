@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,10 +112,8 @@ def configure_threads() -> None:
     """Give TensorFlow the threads convfault may use; too late once it has run something, which tests do."""
     import tensorflow as tf
 
-    try:
+    with suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(threads())
-    except RuntimeError:
-        pass
 
 
 def tensor_spec(name: str, tensor: Any) -> TensorSpec:

@@ -25,7 +25,7 @@ HARMLESS = frozenset(
     StatefulUniform StatefulUniformFullInt StatelessRandomGetKeyCounter TensorArrayCloseV3 TensorArrayGatherV3
     TensorArrayGradV3 TensorArrayReadV3 TensorArrayScatterV3 TensorArraySizeV3 TensorArrayV3 TensorArrayWriteV3
     TemporaryVariable TruncatedNormal VarHandleOp VarIsInitializedOp Variable VariableShape VariableV2 While
-    """.split()
+    """.split()  # noqa: SIM905 -- one name a line would be a page
 )
 """Stateful operators that touch nothing but the graph's own variables, tables and random numbers."""
 

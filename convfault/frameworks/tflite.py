@@ -40,8 +40,6 @@ class TFLite(Framework):
     def open(self, model: Model, perturbation: Perturbation | None = None) -> Session:
         """Open the file, or a changed copy of it in memory."""
         with self.importing():
-            import flatbuffers  # noqa: F401 -- the schema's classes need it
-
             interpreter_class()
         try:
             content = Path(model.path).read_bytes()
@@ -195,7 +193,7 @@ def quantize(values: npt.NDArray[Any], detail: Details) -> npt.NDArray[Any]:
     """Real numbers → what the tensor stores: ``round(value / scale) + zero point``, cut to the integer's range."""
     import numpy as np
 
-    dtype = np.dtype(detail["dtype"])
+    dtype: np.dtype[Any] = np.dtype(detail["dtype"])
     scale, zero_point = _encoding(detail, values.ndim)
     if scale is not None:
         values = np.rint(values / scale) + zero_point

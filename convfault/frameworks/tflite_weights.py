@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -91,9 +92,6 @@ def _code(operator_code: Any) -> int:
 
 def _widened(content: bytes) -> bytes:
     """The file with every DEQUANTIZE of a float16 constant carried out; the same bytes when there is none."""
-    import flatbuffers
-    import numpy as np
-
     flat = schema()
     root = flat.Model.GetRootAs(content, 0)
     kinds = {root.Subgraphs(g).Tensors(t).Type() for g in range(root.SubgraphsLength()) for t in _tensors(root, g)}
@@ -101,24 +99,28 @@ def _widened(content: bytes) -> bytes:
         return content
     model = flat.ModelT.InitFromObj(root)
     for graph in model.subgraphs:
-        kept = []
-        for operator in graph.operators:
-            code = model.operatorCodes[operator.opcodeIndex]
-            source = graph.tensors[operator.inputs[0]] if len(operator.inputs) else None
-            data = model.buffers[source.buffer].data if source is not None else None
-            is_widening = max(code.builtinCode, code.deprecatedBuiltinCode) == flat.BuiltinOperator.DEQUANTIZE
-            if not (is_widening and source.type == flat.TensorType.FLOAT16 and data is not None and len(data)):
-                kept.append(operator)
-                continue
-            values = np.asarray(data, np.uint8).view(np.float16).astype(np.float32)
-            buffer = flat.BufferT()
-            buffer.data = values.view(np.uint8)
-            graph.tensors[operator.outputs[0]].buffer = len(model.buffers)
-            model.buffers.append(buffer)
-        graph.operators = kept
-    builder = flatbuffers.Builder(len(content))
+        graph.operators = [operator for operator in graph.operators if not _widen(model, graph, operator, flat)]
+    builder = importlib.import_module("flatbuffers").Builder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def _widen(model: Any, graph: Any, operator: Any, flat: Any) -> bool:
+    """Carry out one operator if it widens a float16 constant: its output becomes a constant, and True returns."""
+    import numpy as np
+
+    code = model.operatorCodes[operator.opcodeIndex]
+    if max(code.builtinCode, code.deprecatedBuiltinCode) != flat.BuiltinOperator.DEQUANTIZE:
+        return False
+    source = graph.tensors[operator.inputs[0]]
+    data = model.buffers[source.buffer].data
+    if source.type != flat.TensorType.FLOAT16 or data is None or len(data) == 0:
+        return False
+    buffer = flat.BufferT()
+    buffer.data = np.asarray(data, np.uint8).view(np.float16).astype(np.float32).view(np.uint8)
+    graph.tensors[operator.outputs[0]].buffer = len(model.buffers)
+    model.buffers.append(buffer)
+    return True
 
 
 def _tensors(model: Any, graph: int) -> range:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from convfault.errors import FormatError
 from convfault.frameworks import torch_archive, torch_function
 from convfault.frameworks.base import Framework, Perturbation, Session, joined, reading, threads
 from convfault.frameworks.torch_names import node_names, perturb_scales

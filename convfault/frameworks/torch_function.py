@@ -61,7 +61,8 @@ def _load_weights(model: Model, module: Any) -> None:
             f"have {_some(surplus)} too many" if surplus else "",
             f"have another shape for {_some(other)}" if other else "",
         ]
-        raise FormatError(f"the weights in {model.weights} do not fit {model.path}: they {', '.join(filter(None, parts))}")
+        what = ", ".join(filter(None, parts))
+        raise FormatError(f"the weights in {model.weights} do not fit {model.path}: they {what}")
     module.load_state_dict(state)
 
 
@@ -73,7 +74,8 @@ def _state(model: Model) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error) or "Unsupported" in str(error):
             raise TrustError(
-                f"{model.weights} holds pickled objects that are not tensors: give --trust if you know where it comes from"
+                f"{model.weights} holds pickled objects that are not tensors: "
+                "give --trust if you know where it comes from"
             ) from error
         raise FormatError(f"{model.weights} cannot be read as torch weights; is it complete?") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
@@ -130,9 +132,9 @@ def inner_specs(noted: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tuple
 
 def _spec(name: str, value: Any, inputs: Sequence[TensorSpec]) -> TensorSpec:
     """A side that may follow from a guessed one is None: those of pictures, not those of (N, features)."""
-    sides = tuple(int(side) for side in value.shape[1:])
+    sides: tuple[int | None, ...] = tuple(int(side) for side in value.shape[1:])
     if any(None in spec.shape[1:] for spec in inputs) and value.ndim > 2:
-        sides = (sides[0], *(None,) * (len(sides) - 1))
+        sides = (sides[0], *(None for _ in sides[1:]))
     return TensorSpec(name, (inputs[0].shape[0], *sides), str(value.dtype).removeprefix("torch."))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,9 +17,16 @@ from convfault.render import plots, wording
 from convfault.report import Report
 
 PICTURE_TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-FORMATS = {"duration": wording.duration, "number": wording.number, "score": wording.score, "size": wording.size}
-FORMATS |= {"percent": wording.percent, "value_text": wording.value_text, "options": wording.options}
-FORMATS |= {"tail": wording.tail}
+FORMATS: dict[str, Callable[..., str]] = {
+    "duration": wording.duration,
+    "number": wording.number,
+    "options": wording.options,
+    "percent": wording.percent,
+    "size": wording.size,
+    "tail": wording.tail,
+    "value_text": wording.value_text,
+}
+"""How the templates write figures, by the name of the filter."""
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         "font.size": 9,
         "hatch.color": LINE,
         "hatch.linewidth": 0.8,
-        **{name: SOFT for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")},
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), SOFT),
         "axes.edgecolor": LINE,
     }
     with matplotlib.rc_context(style):

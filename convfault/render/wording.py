@@ -14,7 +14,7 @@ from convfault.report import Report
 VERDICTS = {AGREE: "AGREE", DIFFER: "DIFFER", CRASH: "CRASH"}
 SIGNS = {AGREE: "✓", DIFFER: "≠", CRASH: "✕"}
 NONE = "–"
-HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 """Unicode categories that are not seen, or that change how their neighbours are seen."""
 
 
@@ -67,7 +67,7 @@ def headline(report: Report) -> str:
     if flips:
         return f"The target gives another top label on {flips:,} of {pictures}.{mended}"
     same = "; no top label changes" if comparison.top1_disagreement is not None else ""
-    return f"The target is off by more than the tolerance, on {pictures}{same}.{mended}"
+    return f"Over {pictures}, the target's values are not the source's within the tolerance{same}.{mended}"
 
 
 def beside_histogram(comparison: Comparison) -> str:

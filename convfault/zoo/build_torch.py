@@ -109,14 +109,21 @@ def read_state(weights: str) -> dict[str, Any]:
         named_by_hash = bool(re.search(r"-[0-9a-f]{8,}\.\w+$", weights))
         with tempfile.TemporaryDirectory() as folder, downloading(weights):
             state = torch.hub.load_state_dict_from_url(
-                weights, model_dir=folder, map_location="cpu", progress=False, check_hash=named_by_hash, weights_only=True
+                weights,
+                model_dir=folder,
+                map_location="cpu",
+                progress=False,
+                check_hash=named_by_hash,
+                weights_only=True,
             )
     else:
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except Exception as error:
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise FormatError(f"{weights} cannot be read as a state dict ({reason}): save one with torch.save") from error
+            raise FormatError(
+                f"{weights} cannot be read as a state dict ({reason}): save one with torch.save"
+            ) from error
     if not isinstance(state, Mapping):
         raise FormatError(f"{weights} holds a {type(state).__name__}, not a state dict: save module.state_dict()")
     inner = next((state[name] for name in ("state_dict", "model") if isinstance(state.get(name), Mapping)), state)
@@ -128,7 +135,9 @@ def from_state(description: Mapping[str, Any], state: Mapping[str, Any], weights
     settings = description["torch"]
     head = state.get(f"{settings['head']}.weight")
     if head is None or getattr(head, "ndim", 0) != 2:
-        raise UsageError(f"{weights} has no '{settings['head']}.weight': is it a state dict of {settings['constructor']}?")
+        raise UsageError(
+            f"{weights} has no '{settings['head']}.weight': is it a state dict of {settings['constructor']}?"
+        )
     auxiliary = any(name.startswith(settings.get("auxiliary", "?")) for name in state)
     module = construct(description, int(head.shape[0]), auxiliary)
     try:

@@ -38,7 +38,7 @@ def _tensor(data: Batches, prepare: Preprocessing, start: int, stop: int) -> Any
     return torch.from_numpy(prepare.tensor(pixels)).to(memory_format=torch.channels_last)
 
 
-def _statistics(module: Any, pictures: Any) -> dict[str, npt.NDArray[Any]]:
+def _statistics(module: Any, pictures: Any) -> dict[str, Any]:
     """Set every normalisation to the statistics of one batch, each measured behind those before it."""
     import torch
 

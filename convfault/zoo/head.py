@@ -61,7 +61,8 @@ def _left_out(
     shrunk = singular**2 / (singular**2 + penalty)
     answers = left @ (shrunk[:, None] * projected) + centre
     leverage = (left**2 * shrunk).sum(axis=1) + 1 / len(left)
-    return wanted - (wanted - answers) / (1 - leverage).clip(1e-6)[:, None]
+    left_out: Floats = wanted - (wanted - answers) / (1 - leverage).clip(1e-6)[:, None]
+    return left_out
 
 
 def _surprise(logits: Floats, labels: npt.NDArray[Any]) -> float:

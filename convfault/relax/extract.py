@@ -1,0 +1,167 @@
+"""Relax → ``Graph``: one layer for each Relax operator, constants and native names attached, nothing normalized yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convfault.relax.draft import Draft
+from convfault.relax.graph import Graph, Layer, Native, Parameter
+from convfault.relax.imported import Imported, Origin
+
+
+def extract(imported: Imported) -> Graph:
+    """The raw graph of an imported model."""
+    return Extraction(imported).graph()
+
+
+class Extraction:
+    """The walk over the bindings of one module; the operator tables call its methods."""
+
+    def __init__(self, imported: Imported) -> None:
+        self.imported = imported
+        self.draft = Draft(imported.layout)
+        self.layers: dict[int, str | tuple[str, ...]] = {}
+        self._tensors: dict[int, list[str]] = {}
+        for name, expression in imported.names.items():
+            if hasattr(expression, "ty"):
+                self._tensors.setdefault(hash(expression), []).append(name)
+        self.native = Native()
+
+    def graph(self) -> Graph:
+        """Walk the whole module."""
+        function = self.imported.module["main"]
+        self._inputs(function.params)
+        bindings = [binding for block in function.body.blocks for binding in block.bindings]
+        origins = self._origins(bindings)
+        for binding, operators in zip(bindings, origins, strict=True):
+            tensor = self._tensor(binding.var)
+            self.native = Native(tensor, None, operators)
+            self.layers[hash(binding.var)] = self._bind(binding.value)
+        ends = self.layers[hash(function.body.body)]
+        self.draft.outputs = list(ends) if isinstance(ends, tuple) else [ends]
+        return self.draft.graph(encodings=self.imported.encodings, unsupported=self.imported.unsupported)
+
+    def _inputs(self, parameters: Any) -> None:
+        specs = self.imported.inputs
+        for spec, variable in zip(specs, parameters, strict=False):
+            layer = self.draft.add("input", (), spec.shape, native=Native(spec.name), dtype=spec.dtype)
+            self.draft.inputs.append(layer.id)
+            self.layers[hash(variable)] = layer.id
+        rest = list(parameters)[len(specs) :]
+        cut = [(operator, position) for operator in self.imported.unsupported for position in range(len(operator.outputs))]
+        for (operator, position), variable in zip(cut, rest, strict=True):
+            spec = operator.outputs[position]
+            native = Native(spec.name, None, (Origin(operator.node, operator.operator),))
+            values = {"operator": operator.operator, "output": position}
+            layer = self.draft.add("opaque", (), spec.shape, values, native=native, dtype=spec.dtype)
+            self.layers[hash(variable)] = layer.id
+
+    def _tensor(self, variable: Any) -> str | None:
+        names = self._tensors.get(hash(variable), [])
+        return next((name for name in names if name in self.imported.origins), names[0] if names else None)
+
+    def _origins(self, bindings: list[Any]) -> list[tuple[Origin, ...]]:
+        """The native operators of each binding: its own name's, else those of the next binding that has a name."""
+        found: list[tuple[Origin, ...]] = []
+        current: tuple[Origin, ...] = ()
+        for binding in reversed(bindings):
+            names = self._tensors.get(hash(binding.var), [])
+            own = tuple(self.imported.origins[name] for name in names if name in self.imported.origins)
+            current = own or current
+            found.append(current)
+        return found[::-1]
+
+    def _bind(self, value: Any) -> str | tuple[str, ...]:
+        from tvm import relax
+        from tvm.ir import Call
+
+        if isinstance(value, Call):
+            return self._call(value)
+        if isinstance(value, relax.TupleGetItem):
+            whole = self.of(value.tuple_value)
+            return whole[value.index] if isinstance(whole, tuple) else whole
+        return self.of(value)
+
+    def _call(self, call: Any) -> str | tuple[str, ...]:
+        from convfault.relax.extract_operators import OPERATORS
+
+        operator = OPERATORS.get(call.op.name)
+        if operator is not None:
+            return operator(self, call)
+        name = call.op.name.removeprefix("relax.")
+        inputs = [found for argument in call.args for found in self.ids(argument)]
+        return self.emit(call, name, inputs, attributes(call)).id
+
+    def of(self, expression: Any) -> str | tuple[str, ...]:
+        """The layer (or layers, for a tuple) that an expression stands for; a constant becomes one on first sight."""
+        from tvm import relax
+
+        if isinstance(expression, relax.Tuple):
+            return tuple(item for field in expression.fields for item in self.ids(field))
+        key = hash(expression)
+        if key not in self.layers:
+            values = expression.value.numpy()
+            native = tuple(name for name in self._tensors.get(key, ()))
+            parameter = Parameter(values, native)
+            layer = self.draft.add("constant", (), values.shape, {}, {"values": parameter}, dtype=str(values.dtype))
+            self.layers[key] = layer.id
+        return self.layers[key]
+
+    def id(self, expression: Any) -> str:
+        """The one layer that an expression stands for."""
+        found = self.of(expression)
+        if isinstance(found, tuple):
+            raise TypeError("a tuple where one tensor was expected")
+        return found
+
+    def ids(self, expression: Any) -> tuple[str, ...]:
+        """The layers of an expression that may be a tuple; none for shapes and numbers."""
+        from tvm import relax
+
+        if isinstance(expression, relax.Tuple) or hash(expression) in self.layers:
+            found = self.of(expression)
+            return found if isinstance(found, tuple) else (found,)
+        value = getattr(expression, "value", None)
+        return (self.id(expression),) if hasattr(value, "numpy") else ()
+
+    def emit(self, call: Any, kind: str, inputs: Any, hyperparameters: Any = None) -> Layer:
+        """A layer with the shape and native names of the call."""
+        shape, dtype = shape_of(call), str(call.ty.dtype)
+        return self.draft.add(kind, inputs, shape, hyperparameters or {}, native=self.native, dtype=dtype)
+
+    def transposed(self, name: str, order: tuple[int, ...]) -> str:
+        """A layer's output transposed."""
+        layer = self.draft.layers[name]
+        shape = [layer.shape[axis] for axis in order]
+        native = Native(layer.native.tensor, layer.native.permutation).transposed(order)
+        return self.draft.add("transpose", (name,), shape, {"order": order}, native=native, dtype=layer.dtype).id
+
+
+def shape_of(expression: Any) -> tuple[int, ...]:
+    """The static shape of a Relax expression."""
+    return tuple(int(side) for side in expression.ty.shape)
+
+
+def attributes(call: Any) -> dict[str, Any]:
+    """The attributes of a call as plain values."""
+    if call.attrs is None:
+        return {}
+    return {field.name: plain(getattr(call.attrs, field.name)) for field in type(call.attrs).__tvm_ffi_type_info__.fields}
+
+
+def plain(value: Any) -> Any:
+    """A Relax attribute as numbers, text and tuples of them."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if hasattr(value, "value"):
+        return value.value.numpy().tolist() if hasattr(value.value, "numpy") else value.value
+    if hasattr(value, "__iter__"):
+        return tuple(plain(item) for item in value)
+    return str(value)
+
+
+def number(expression: Any) -> float:
+    """The value of a Relax scalar: a number or a constant."""
+    return float(np.asarray(plain(expression)).reshape(-1)[0])

@@ -1,0 +1,203 @@
+"""Relax operators → layers: one small function each, in one layout and with attributes as canonical hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from convfault.relax import kinds
+from convfault.relax.extract import Extraction, attributes, number, plain, shape_of
+from convfault.relax.extract_window import OPERATORS as WINDOW_OPERATORS
+
+Operator = Callable[[Extraction, Any], "str | tuple[str, ...]"]
+
+
+def _elementwise(kind: str) -> Operator:
+    return lambda at, call: at.emit(call, kind, [at.id(argument) for argument in call.args]).id
+
+
+def _clip(minimum: float, maximum: float) -> Operator:
+    return lambda at, call: at.emit(call, "clip", [at.id(call.args[0])], {"minimum": minimum, "maximum": maximum}).id
+
+
+def _clip_between(at: Extraction, call: Any) -> str:
+    low, high = number(call.args[1]), number(call.args[2])
+    return at.emit(call, "clip", [at.id(call.args[0])], {"minimum": low, "maximum": high}).id
+
+
+def _with(kind: str, *names: str, **renamed: str) -> Operator:
+    """A layer of one input that keeps some attributes, perhaps under other names."""
+
+    def convert(at: Extraction, call: Any) -> str:
+        found = attributes(call)
+        values = {name: found[name] for name in names} | {new: found[old] for new, old in renamed.items()}
+        return at.emit(call, kind, [at.id(call.args[0])], values).id
+
+    return convert
+
+
+def _reduction(kind: str) -> Operator:
+    def convert(at: Extraction, call: Any) -> str:
+        found, rank = attributes(call), len(shape_of(call.args[0]))
+        axes = range(rank) if found["axis"] is None else sorted(int(axis) % rank for axis in found["axis"])
+        return at.emit(call, kind, [at.id(call.args[0])], {"axes": tuple(axes), "keepdims": bool(found["keepdims"])}).id
+
+    return convert
+
+
+def _index_of(kind: str) -> Operator:
+    def convert(at: Extraction, call: Any) -> str:
+        found, rank = attributes(call), len(shape_of(call.args[0]))
+        axis = None if found["axis"] is None else int(found["axis"]) % rank
+        return at.emit(call, kind, [at.id(call.args[0])], {"axis": axis, "keepdims": bool(found["keepdims"])}).id
+
+    return convert
+
+
+def _on_axis(kind: str) -> Operator:
+    def convert(at: Extraction, call: Any) -> str:
+        axis = int(attributes(call)["axis"]) % len(shape_of(call.args[0]))
+        return at.emit(call, kind, [at.id(call.args[0])], {"axis": axis}).id
+
+    return convert
+
+
+def _reshape(at: Extraction, call: Any) -> str:
+    return at.emit(call, "reshape", [at.id(call.args[0])]).id
+
+
+def _transpose(at: Extraction, call: Any) -> str:
+    axes, rank = attributes(call)["axes"], len(shape_of(call))
+    order = tuple(reversed(range(rank))) if axes is None else tuple(int(axis) % rank for axis in axes)
+    return at.emit(call, "transpose", [at.id(call.args[0])], {"order": order}).id
+
+
+def _concat(at: Extraction, call: Any) -> str:
+    axis = int(attributes(call)["axis"] or 0) % len(shape_of(call))
+    return at.emit(call, "concat", at.ids(call.args[0]), {"axis": axis}).id
+
+
+def _split(at: Extraction, call: Any) -> tuple[str, ...]:
+    """Each part is a slice of its own."""
+    found, shape = attributes(call), shape_of(call.args[0])
+    axis, parts = int(found["axis"]) % len(shape), found["indices_or_sections"]
+    if isinstance(parts, int):
+        size = -(-shape[axis] // parts)
+        edges = [min(size * index, shape[axis]) for index in range(parts + 1)]
+    else:
+        edges = [0, *(int(edge) for edge in parts), shape[axis]]
+    return tuple(_part(at, call, axis, span) for span in zip(edges, edges[1:], strict=False))
+
+
+def _part(at: Extraction, call: Any, axis: int, span: tuple[int, int]) -> str:
+    shape = list(shape_of(call.args[0]))
+    begin, end = [0] * len(shape), list(shape)
+    begin[axis], end[axis] = span
+    values = {"begin": tuple(begin), "end": tuple(end), "strides": (1,) * len(shape)}
+    shape[axis] = span[1] - span[0]
+    source = at.id(call.args[0])
+    return at.draft.add("slice", [source], shape, values, dtype=at.draft.layers[source].dtype).id
+
+
+def _slice(at: Extraction, call: Any) -> str:
+    """Begin and end as numpy resolves them, for all axes."""
+    shape = shape_of(call.args[0])
+    begin, end, strides = [0] * len(shape), list(shape), [1] * len(shape)
+    axes, first, last, *rest = (plain(argument) for argument in call.args[1:])
+    steps = rest[0] if rest else [1] * len(axes)
+    for axis, start, stop, step in zip(axes, first, last, steps, strict=True):
+        span = slice(int(start), int(stop), int(step)).indices(shape[int(axis)])
+        begin[int(axis)], end[int(axis)], strides[int(axis)] = span
+    values = {"begin": tuple(begin), "end": tuple(end), "strides": tuple(strides)}
+    return at.emit(call, "slice", [at.id(call.args[0])], values).id
+
+
+def _pad(at: Extraction, call: Any) -> str:
+    found = attributes(call)
+    widths = [int(width) for width in found["pad_width"]]
+    pairs = tuple(zip(widths[::2], widths[1::2], strict=True))
+    value = float(found["pad_value"] or 0.0) if found["pad_mode"] == "constant" else 0.0
+    values = {"padding": pairs, "mode": found["pad_mode"], "value": value}
+    return at.emit(call, "pad", [at.id(call.args[0])], values).id
+
+
+def _batch_norm(at: Extraction, call: Any) -> tuple[str, ...]:
+    """The normalized value; the statistics that Relax also returns are the ones that went in."""
+    found = attributes(call)
+    rank = len(shape_of(call.args[0]))
+    names = [at.id(argument) for argument in call.args]
+    native, axis = at.native, int(found["axis"]) % rank
+    to_last = (*(a for a in range(rank) if a != axis), axis)
+    source = names[0] if axis == rank - 1 else at.transposed(names[0], to_last)
+    kind = "batch_norm_in_training" if found["training"] else "batch_norm"
+    shape = at.draft.layers[source].shape
+    own = native if axis == rank - 1 else native.transposed(to_last)
+    values = {"epsilon": float(found["epsilon"])}
+    layer = at.draft.add(kind, [source, *names[1:]], shape, values, native=own)
+    back = tuple(to_last.index(axis) for axis in range(rank))
+    return (layer.id if axis == rank - 1 else at.transposed(layer.id, back), *names[3:5])
+
+
+def _prelu(at: Extraction, call: Any) -> str:
+    rank, axis = len(shape_of(call)), int(attributes(call)["axis"])
+    slopes = at.id(call.args[1])
+    shape = [1] * rank
+    shape[axis] = -1
+    count = at.draft.layers[slopes].shape[-1]
+    broad = at.draft.add("reshape", [slopes], [count if side == -1 else 1 for side in shape]).id
+    return at.emit(call, "prelu", [at.id(call.args[0]), broad]).id
+
+
+def _take(at: Extraction, call: Any) -> str:
+    axis = attributes(call)["axis"]
+    return at.emit(call, "take", [at.id(argument) for argument in call.args[:2]], {"axis": axis}).id
+
+
+def _cast(at: Extraction, call: Any) -> str:
+    return at.emit(call, "cast", [at.id(call.args[0])], {"to": str(call.ty.dtype)}).id
+
+
+def _first(at: Extraction, call: Any) -> str:
+    return at.id(call.args[0])
+
+
+def _broadcast(at: Extraction, call: Any) -> str:
+    return at.emit(call, "broadcast", [at.id(call.args[0])]).id
+
+
+def _tile(at: Extraction, call: Any) -> str:
+    repeats = tuple(attributes(call)["repeats"])
+    return at.emit(call, "tile", [at.id(call.args[0])], {"repeats": repeats}).id
+
+
+INFINITY = float("inf")
+OPERATORS: dict[str, Operator] = {
+    **{f"relax.{name}": _elementwise(name) for name in sorted(kinds.UNARY | kinds.BINARY | {"where"})},
+    **{f"relax.nn.{name}": _elementwise(name) for name in ("gelu", "gelu_tanh", "selu")},
+    **{f"relax.{name}": _reduction(name) for name in sorted(kinds.REDUCTIONS)},
+    **{f"relax.{name}": _reshape for name in ("reshape", "squeeze", "expand_dims", "flatten", "nn.batch_flatten")},
+    **WINDOW_OPERATORS,
+    "relax.argmax": _index_of("argmax"),
+    "relax.argmin": _index_of("argmin"),
+    "relax.astype": _cast,
+    "relax.broadcast_to": _broadcast,
+    "relax.clip": _clip_between,
+    "relax.concat": _concat,
+    "relax.nn.batch_norm": _batch_norm,
+    "relax.nn.dropout": lambda at, call: (at.id(call.args[0]), at.id(call.args[0])),
+    "relax.nn.leakyrelu": _with("leaky_relu", slope="alpha"),
+    "relax.nn.log_softmax": _on_axis("log_softmax"),
+    "relax.nn.pad": _pad,
+    "relax.nn.prelu": _prelu,
+    "relax.nn.relu": _clip(0.0, INFINITY),
+    "relax.nn.relu6": _clip(0.0, 6.0),
+    "relax.nn.silu": _elementwise("swish"),
+    "relax.nn.softmax": _on_axis("softmax"),
+    "relax.nn.softplus": _with("softplus", "beta", "threshold"),
+    "relax.permute_dims": _transpose,
+    "relax.split": _split,
+    "relax.strided_slice": _slice,
+    "relax.take": _take,
+    "relax.tile": _tile,
+    "relax.wrap_param": _first,
+}

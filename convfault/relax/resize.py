@@ -1,0 +1,64 @@
+"""Resizing of pictures as the ONNX specification of ``Resize`` defines it, one axis after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from convfault.relax.graph import Array
+
+COORDINATES: dict[str, Callable[[Array, int, int], Array]] = {
+    "half_pixel": lambda place, source, target: (place + 0.5) * source / target - 0.5,
+    "pytorch_half_pixel": lambda p, source, target: (p + 0.5) * source / target - 0.5 if target > 1 else p * 0.0,
+    "align_corners": lambda place, source, target: place * (source - 1) / max(target - 1, 1),
+    "asymmetric": lambda place, source, target: place * source / target,
+    "tf_half_pixel_for_nn": lambda place, source, target: (place + 0.5) * source / target,
+}
+"""Where a pixel of the result lies in the source: (its index, source size, target size)."""
+
+ROUNDINGS: dict[str, Callable[[Array], Array]] = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": lambda x: np.floor(x + 0.5),
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "": np.floor,
+}
+
+
+def resize(picture: Array, hyperparameters: Mapping[str, Any]) -> Array:
+    """Resize (N, H, W, C) to ``hyperparameters["size"]``."""
+    for axis, target in zip((1, 2), hyperparameters["size"], strict=True):
+        weights = _weights(picture.shape[axis], target, hyperparameters)
+        picture = np.moveaxis(np.tensordot(picture, weights, axes=(axis, 1)), -1, axis)
+    return np.ascontiguousarray(picture)
+
+
+def _weights(source: int, target: int, hyperparameters: Mapping[str, Any]) -> Array:
+    """(target, source): what each source pixel adds to each pixel of the result, along one axis."""
+    place = COORDINATES[hyperparameters["coordinates"]](np.arange(target, dtype=np.float64), source, target)
+    method, weights = hyperparameters["method"], np.zeros((target, source), np.float32)
+    rows = np.arange(target)
+    if method == "nearest_neighbor":
+        index = ROUNDINGS[hyperparameters["rounding"]](place).clip(0, source - 1).astype(int)
+        weights[rows, index] = 1
+        return weights
+    first = np.floor(place).astype(int)
+    share = place - first
+    if method == "linear":
+        taps = {0: 1 - share, 1: share}
+    else:
+        alpha = hyperparameters["cubic_alpha"]
+        taps = {offset: _cubic(np.abs(share - offset), alpha) for offset in (-1, 0, 1, 2)}
+    for offset, value in taps.items():
+        np.add.at(weights, (rows, (first + offset).clip(0, source - 1)), value)
+    return weights
+
+
+def _cubic(distance: Array, alpha: float) -> Array:
+    """Keys' kernel."""
+    near = (alpha + 2) * distance**3 - (alpha + 3) * distance**2 + 1
+    far = alpha * distance**3 - 5 * alpha * distance**2 + 8 * alpha * distance - 4 * alpha
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))

@@ -1,0 +1,138 @@
+"""JUnit XML, as CI systems read it: a case for each hop's conversion and one for the comparison."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+from convfault.comparison import AGREE, CRASH
+from convfault.render import wording
+from convfault.report import Report
+
+Element = ElementTree.Element
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case. ``outcome`` is ``passed``, ``failure``, ``error`` or ``skipped``; its details follow the message."""
+
+    group: str
+    name: str
+    seconds: float = 0.0
+    outcome: str = "passed"
+    message: str = ""
+    details: str = ""
+    output: str = ""
+
+
+def document(*reports: Report) -> str:
+    """One suite with the cases of all ``reports``, which differ in model or route."""
+    found = [case for report in reports for case in cases(report)]
+    totals = _totals(found)
+    root = ElementTree.Element("testsuites", {"name": "convfault", **totals})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": f"convfault {reports[0].command}", **totals})
+    suite.set("skipped", str(sum(case.outcome == "skipped" for case in found)))
+    if stamp := re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", reports[0].started):
+        suite.set("timestamp", stamp.group())
+    if len(reports) == 1:
+        _properties(suite, reports[0])
+    suite.extend(_element(case) for case in found)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def cases(report: Report) -> Iterator[Case]:
+    """The conversions, then the comparison. Names stay the same from one version of a tool to the next."""
+    group = f"{str(report.source.get('name') or 'model').replace('.', '_')}.{_route(report)}"
+    for hop in report.route:
+        yield _conversion(group, hop)
+    yield _comparison(group, report)
+
+
+def _route(report: Report) -> str:
+    """``tf>onnx:tf2onnx>torch:onnx2torch``, as ``--route`` takes it."""
+    hops = [f"{hop['to']}:{hop['tool']}" for hop in report.route] or [report.target["framework"]]
+    return ">".join([report.source["framework"], *hops])
+
+
+def _conversion(group: str, hop: Mapping[str, Any]) -> Case:
+    crashed = hop["status"] == "crash"
+    facts = [f"{hop['tool']} {hop['tool_version'] or ''}".strip(), wording.options(hop), wording.hop_state(hop)]
+    return Case(
+        group,
+        f"convert {hop['from']} to {hop['to']} with {hop['tool']}",
+        seconds=0.0 if hop.get("cached") else hop["seconds"] or 0.0,
+        outcome="error" if crashed else "passed",
+        message=wording.hop_message(hop) if crashed else "",
+        details=hop.get("log") or "" if crashed else "",
+        output="\n".join(fact for fact in facts if fact),
+    )
+
+
+def _comparison(group: str, report: Report) -> Case:
+    comparison = report.comparison
+    outcome = "passed" if report.exit_code == 0 else "failure"
+    if comparison.verdict == CRASH:
+        outcome = "skipped" if wording.crashed_hop(report) else "error"
+    figures = [f"{figure.name}: {figure.value} {figure.note}".rstrip() for figure in wording.figures(comparison)]
+    quiet = outcome == "passed" or comparison.verdict == AGREE
+    return Case(
+        group,
+        f"compare {report.source['framework']} with {report.target['framework']}",
+        seconds=sum(report.seconds.get(phase, 0.0) for phase in ("run", "compare")),
+        outcome=outcome,
+        message="" if quiet else wording.headline(report),
+        details="" if quiet else "\n".join(comparison.reasons),
+        output="\n".join(figures),
+    )
+
+
+def _totals(found: Iterable[Case]) -> dict[str, str]:
+    found = list(found)
+    return {
+        "tests": str(len(found)),
+        "failures": str(sum(case.outcome == "failure" for case in found)),
+        "errors": str(sum(case.outcome == "error" for case in found)),
+        "time": _seconds(sum(case.seconds for case in found)),
+    }
+
+
+def _properties(suite: Element, report: Report) -> None:
+    properties = ElementTree.SubElement(suite, "properties")
+    known = {"convfault": report.convfault_version, "verdict": report.comparison.verdict}
+    for role, side in (("source", report.source), ("target", report.target)):
+        known |= {f"{role}.{package}": version or "" for package, version in side["versions"].items()}
+        known |= {f"{role}.sha256": side["sha256"] or ""}
+    for name, value in (known | dict(report.environment)).items():
+        ElementTree.SubElement(
+            properties, "property", {"name": wording.printable(name), "value": wording.printable(value)}
+        )
+
+
+def _element(case: Case) -> Element:
+    element = ElementTree.Element(
+        "testcase",
+        {
+            "classname": wording.printable(case.group),
+            "name": wording.printable(case.name),
+            "time": _seconds(case.seconds),
+        },
+    )
+    if case.outcome != "passed":
+        # one line: CI systems show the message beside the name
+        problem = ElementTree.SubElement(
+            element, case.outcome, {"message": " ".join(wording.printable(case.message).split())}
+        )
+        problem.text = wording.printable(case.details) or None
+        if case.outcome != "skipped":
+            problem.set("type", {"failure": "differ", "error": "crash"}[case.outcome])
+    if case.output:
+        ElementTree.SubElement(element, "system-out").text = wording.printable(case.output)
+    return element
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}"
