@@ -41,13 +41,16 @@ def hash_path(path: Path) -> str:
     return digest.hexdigest()
 
 
+DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 @contextmanager
 def storage_errors(place: Path) -> Iterator[None]:
     """Turn a full disk or a read-only place into one sentence."""
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in DISK_IS_FULL:
             raise StorageError(
                 f"no space left on the disk that holds {place}: free some, or set CONVFAULT_CACHE"
             ) from error
@@ -56,9 +59,30 @@ def storage_errors(place: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def place_errors(path: Path) -> Iterator[None]:
+    """Turn a place that cannot be written at all into one sentence; a full disk passes through."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_IS_FULL:
+            raise
+        raise StorageError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``StorageError`` now when a file could not be written to ``path`` later; makes its folder."""
+    with place_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    if path.is_dir():
+        raise StorageError(f"cannot write {path}: it is a folder; name a file")
+
+
 def write_aside(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing: beside its place first, then renamed over it."""
-    with storage_errors(path.parent):
+    with storage_errors(path.parent), place_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

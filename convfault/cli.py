@@ -120,6 +120,7 @@ def diff(
 ) -> None:
     from convfault import pipeline
 
+    outputs.check()
     with _progress(outputs) as progress:
         context = replace(context, progress=progress)
         reports = list(pipeline.diff_routes(request, context) if all_routes else [pipeline.diff(request, context)])
@@ -141,8 +142,10 @@ def judge(
     """Judge a saved result again, under another tolerance, without running anything."""
     from convfault import pipeline
 
+    outputs = Outputs(json_file, html, junit, quiet)
+    outputs.check()
     judged = pipeline.judge(report, tolerance)
-    _deliver(judged, Outputs(json_file, html, junit, quiet))
+    _deliver(judged, outputs)
     raise typer.Exit(judged.exit_code)
 
 

@@ -68,9 +68,8 @@ class OutputComparison:
         if error is None or not math.isfinite(error):  # a saved infinity comes back as None
             found.append(f"output '{self.name}' is off beyond any number")
         elif error > self.tolerance.value:
-            found.append(
-                f"output '{self.name}' is off by up to {error:.3g}, more than the tolerance of {self.tolerance.value:.3g}"
-            )
+            limit = self.tolerance.value
+            found.append(f"output '{self.name}' is off by up to {error:.3g}, more than the tolerance of {limit:.3g}")
         return tuple(found)
 
         return tuple(found)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from convfault.cache import check_writable
 from convfault.request import Context, Request
 
 SUBJECT, DATA, RUN, OUTPUT = "What to compare", "Data", "How to work", "Results"
@@ -24,6 +25,12 @@ class Outputs:
     html: Path | None = None
     junit: Path | None = None
     quiet: bool = False
+
+    def check(self) -> None:
+        """Complain of a place that cannot be written before any work is done."""
+        for path in (self.json, self.html, self.junit):
+            if path is not None:
+                check_writable(path)
 
 
 def _option(panel: str, *names: str, help: str, **settings: Any) -> Any:

@@ -37,8 +37,10 @@ class Pair:
 def prepare(request: Request, context: Context) -> Pair:
     """Build or find the source, convert or find the target, open the data, and settle both preprocessings."""
     dataset = Dataset.open(request.named_data, limit=request.pictures, seed=request.seed)
+    # Files are looked at before anything takes time
+    source = None if request.source is None else Model.from_path(request.source, request.weights, request.trust)
     target = None if request.target is None else Model.from_path(request.target, trusted=request.trust)
-    source = inspected(source_model(request, context), request.source_runtime, context)
+    source = inspected(source or named_source(request, context), request.source_runtime, context)
     source, assumptions = with_preprocessing(source, request.preprocessing, dataset)
     conversion = None
     if target is None:
@@ -51,10 +53,8 @@ def prepare(request: Request, context: Context) -> Pair:
     return Pair(source, target, conversion, dataset, assumptions)
 
 
-def source_model(request: Request, context: Context) -> Model:
-    """The source: a file of the user's, or a named model built (and where it must be, converted) here."""
-    if request.source is not None:
-        return Model.from_path(request.source, request.weights, request.trust)
+def named_source(request: Request, context: Context) -> Model:
+    """A named model, built (and where it must be, converted) here."""
     assert request.model is not None
     framework = request.src or routes.parse(request.route or "").source
     if framework not in FRAMEWORKS:

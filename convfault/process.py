@@ -307,7 +307,7 @@ def _die_with_parent(parent: int) -> None:
 
 
 def _error_event(error: BaseException) -> Event:
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         error = errors.StorageError("no space left on the disk: free some, or set CONVFAULT_CACHE to another place")
     record = errors.to_record(error) if isinstance(error, errors.ConvfaultError) else None
     text = str(error) if record else f"{type(error).__name__}: {error}"

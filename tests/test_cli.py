@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -228,13 +229,20 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_made(
     assert not list(cache.rglob(".making-*"))
 
 
-def test_a_full_disk_is_one_sentence(run: Runner, tiny_keras: Path, tiny_tflite: Path) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("this system has no /dev/full")
-    result = run("diff", tiny_keras, tiny_tflite, "--limit", 4, "--json", "/proc/nowhere/report.json")
-    assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
+@pytest.mark.parametrize("place", ["/proc/nowhere/report.json", "."])
+def test_a_place_that_cannot_be_written_is_named_before_any_work(run: Runner, place: str) -> None:
+    refused(run("diff", "nowhere.onnx", "nowhere.onnx", "--json", place), "cannot write")
+
+
+def test_a_disk_without_room_is_one_sentence(run: Runner, tmp_path: Path, tiny_keras: Path, tiny_tflite: Path) -> None:
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+    command = [sys.executable, "-m", "convfault", "diff", str(tiny_keras), str(tiny_tflite), "--limit", "64"]
+    environment = {**run.environment, "CONVFAULT_CACHE": str(tmp_path / "small")}
+    done = subprocess.run(command, env=environment, preexec_fn=no_room, capture_output=True, text=True)
+    refused(done, "no space left")
+    assert not list((tmp_path / "small").rglob(".making-*"))
 
 
 def test_an_unknown_list_suggests_the_nearest(run: Runner) -> None:

@@ -156,10 +156,14 @@ def _key(task: _Task) -> str:
     )
 
 
-def _code(convert: str) -> str | None:
-    """Content of the converter's own file: a mended converter converts again."""
+def _code(convert: str) -> list[str]:
+    """Content of the converter's own file and of those that converters share: a mended converter converts again."""
     spec = importlib.util.find_spec(convert.partition(":")[0])
-    return caching.hash_path(Path(spec.origin)) if spec and spec.origin else None
+    own = [Path(spec.origin)] if spec and spec.origin else []
+    here = Path(__file__).parent
+    return [
+        caching.hash_path(path) for path in (*own, *sorted(here.glob("*_source.py")), *sorted(here.glob("by_*.py")))
+    ]
 
 
 def _run(task: _Task, folder: Path) -> HopResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -67,7 +66,7 @@ def print_value(value: Any) -> str:
         return "[" + ",".join(print_value(item) for item in value) + "]"
     if isinstance(value, str):
         plain = value.isidentifier() and value.isascii() and parse_value(value) == value
-        return value if plain else json.dumps(value)
+        return value if plain else repr(value)
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return repr(value)

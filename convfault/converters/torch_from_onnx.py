@@ -72,13 +72,23 @@ def _example(source: Model, model: Any) -> tuple[tuple[Any, ...], bool]:
     generator = torch.Generator().manual_seed(0)
     inputs = []
     for entry, shape in zip(entries, shapes, strict=True):
-        sides = [2 if index == 0 and side is None else side for index, side in enumerate(shape)]
+        sides = _sides(shape, source)
         if None in sides:
             raise UsageError(f"the input '{entry.name}' of {source.path} has no fixed size; fix it before converting")
         dtype = onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
         values = torch.randn([int(side or 1) for side in sides], generator=generator)
         inputs.append(torch.from_numpy(values.numpy().astype(dtype)))
     return tuple(inputs), free
+
+
+def _sides(shape: list[int | None], source: Model) -> list[int | None]:
+    """The shape with a batch of two where it is free, and a picture's open sizes from the preprocessing."""
+    batch, sides = shape[:1], shape[1:]
+    picture = source.preprocessing
+    if None in sides and len(sides) == 3 and picture is not None:
+        height, width = picture.size
+        sides = [picture.depth, height, width] if picture.layout == "NCHW" else [height, width, picture.depth]
+    return [side or 2 for side in batch] + sides
 
 
 def _plain_names(module: Any) -> None:

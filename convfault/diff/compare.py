@@ -50,21 +50,10 @@ def compare(
     labels are of the first output that holds scores, be they logits or probabilities. Memory is a block of values
     and a few numbers a picture. Raises ``ConvfaultError`` when the runs are over different numbers of pictures.
     """
-    if not len(source) == len(target) == len(pictures.names) > 0:
-        raise ConvfaultError(
-            f"a run of {len(source)} and one of {len(target)} pictures cannot be compared over "
-            f"{len(pictures.names)}: run both on the same pictures"
-        )
+    _check(source, target, pictures, tolerances)
     pairs = pair(source, target)
     scores = _scores(source, pairs)
-    # An output that only the target has is never judged by a number
-    limits = [*tolerances, *[Tolerance(0.0)] * (len(pairs) - len(tolerances))]
-    errors, ranks = [ErrorTally(p, limit) for p, limit in zip(pairs, limits, strict=True)], RankTally()
-    for tally in errors:
-        for one, other in _blocks(source, target, tally.pair):
-            tally.add(one, other)
-            if tally.pair is scores:
-                ranks.add(one, other)
+    errors, ranks = _tallied(source, target, pairs, tolerances)
     severity = _Severity.of(errors, ranks, len(source))
     outputs = tuple(tally.result(source, target) for tally in errors)
     figures = [output for output in outputs if output.comparable]
@@ -80,6 +69,32 @@ def compare(
         outputs=outputs,
         histogram=severity.histogram(),
     ).judged()
+
+
+def _check(source: StoredTrace, target: StoredTrace, pictures: Pictures, tolerances: Sequence[Tolerance]) -> None:
+    if not len(source) == len(target) == len(pictures.names) > 0:
+        raise ConvfaultError(
+            f"a run of {len(source)} and one of {len(target)} pictures cannot be compared over "
+            f"{len(pictures.names)}: run both on the same pictures"
+        )
+    if len(tolerances) != len(source.outputs):
+        raise ConvfaultError(f"{len(tolerances)} tolerances for {len(source.outputs)} outputs: give one for each")
+
+
+def _tallied(
+    source: StoredTrace, target: StoredTrace, pairs: Sequence[Pair], tolerances: Sequence[Tolerance]
+) -> tuple[list[ErrorTally], RankTally]:
+    """All blocks of all outputs added up."""
+    scores, ranks = _scores(source, pairs), RankTally()
+    # An output that only the target has is never judged by a number
+    limits = [*tolerances, *[Tolerance(0.0)] * (len(pairs) - len(tolerances))]
+    errors = [ErrorTally(outputs, limit) for outputs, limit in zip(pairs, limits, strict=True)]
+    for tally in errors:
+        for one, other in _blocks(source, target, tally.pair):
+            tally.add(one, other)
+            if tally.pair is scores:
+                ranks.add(one, other)
+    return errors, ranks
 
 
 def paired_errors(source: StoredTrace, target: StoredTrace) -> list[npt.NDArray[np.float64] | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -44,12 +45,12 @@ class Keras(Framework):
     def open(self, model: Model, perturbation: Perturbation | None = None) -> Session:
         """Load the model without its optimizer; raises ``TrustError`` if it would execute code of its own."""
         with self.importing():
-            import keras
+            import keras  # noqa: F401 -- so that its absence is said here
         configure_threads()
         with reading(model):
             if not model.trusted:
                 _refuse_code(model, _configuration(model))
-            network = keras.saving.load_model(model.path, compile=False, safe_mode=not model.trusted)
+            network = _loaded(model)
             if not getattr(network, "inputs", None):
                 raise FormatError(f"{model.path} does not say its inputs: save a functional or built Sequential model")
             if perturbation is not None:
@@ -64,7 +65,7 @@ class KerasSession(Session):
     def __init__(self, framework: Keras, network: Any) -> None:
         self._framework, self._network = framework, network
         self._functions: dict[tuple[str, ...], Any] = {}
-        outputs = unique(list(network.output_names))
+        outputs = unique([tensor._keras_history.operation.name for tensor in network.outputs])
         self.signature = Signature(
             tuple(_spec(tensor.name, tensor) for tensor in network.inputs),
             tuple(_spec(name, tensor) for name, tensor in zip(outputs, network.outputs, strict=True)),
@@ -163,6 +164,21 @@ def _note(recorded: dict[str, Any], name: str, value: Any) -> None:
 def unique(names: Sequence[str]) -> list[str]:
     """The names, those that come again marked ``#1``, ``#2``."""
     return [f"{name}#{index}" if name in names[:index] else name for index, name in enumerate(names)]
+
+
+def _loaded(model: Model) -> Any:
+    import keras
+
+    try:
+        return keras.saving.load_model(model.path, compile=False, safe_mode=not model.trusted)
+    except (TypeError, ValueError) as error:
+        unknown = re.search(r"(?:Could not locate class|Unknown layer:) '?(\w+)", str(error))
+        if unknown is None:
+            raise
+        raise FormatError(
+            f"{model.path} needs the class {unknown[1]}, which is not one of Keras' own: "
+            "save the model with Keras' layers only, or export it as a SavedModel"
+        ) from error
 
 
 def _spec(name: str, tensor: Any) -> TensorSpec:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convfault.errors import FormatError, InputError
 from convfault.frameworks.base import Framework, Perturbation, Session, reading, threads
-from convfault.frameworks.tflite_weights import custom_operators, perturbed
+from convfault.frameworks.tflite_weights import custom_operators, perturbed, valueless
 from convfault.model import Model, Signature, TensorSpec
 from convfault.trace import Trace
 
@@ -46,6 +46,7 @@ class TFLite(Framework):
         except OSError as error:
             raise InputError(f"cannot read {model.path}: {error.strerror}") from error
         with reading(model):
+            _refuse_valueless(model, content)
             if perturbation is not None:
                 content = perturbed(content, perturbation)
             try:
@@ -246,6 +247,14 @@ def _unique_names(interpreter: Any) -> dict[int, str]:
         names[index] = f"{name}#{index}" if name in seen else name
         seen.add(names[index])
     return names
+
+
+def _refuse_valueless(model: Model, content: bytes) -> None:
+    if not content.startswith(b"TFL3", 4):
+        raise FormatError(f"{model.path} is not a TFLite file: it lacks the mark TFL3")
+    names = valueless(content)
+    if names:
+        raise FormatError(f"{model.path} holds no values for the tensor '{names[0]}'; is it complete?")
 
 
 def _refuse_custom_operators(model: Model, content: bytes, reason: str) -> None:

@@ -127,6 +127,29 @@ def _tensors(model: Any, graph: int) -> range:
     return range(model.Subgraphs(graph).TensorsLength())
 
 
+def valueless(content: bytes) -> list[str]:
+    """Names of the tensors that operators of the main graph read, but that nothing gives a value to.
+
+    The runtime takes them for inputs and computes with whatever is in memory: a file that lost its weights.
+    """
+    flat = schema()
+    model = flat.Model.GetRootAs(bytearray(content), 0)
+    graph = model.Subgraphs(0)
+    known = {int(index) for index in graph.InputsAsNumpy()}
+    found = []
+    for number in range(graph.OperatorsLength()):
+        operator = graph.Operators(number)
+        for index in (int(index) for index in operator.InputsAsNumpy() if index >= 0 and int(index) not in known):
+            known.add(index)
+            tensor = graph.Tensors(index)
+            filled = model.Buffers(tensor.Buffer()).DataLength() > 0 or model.Buffers(tensor.Buffer()).Offset() > 1
+            empty = tensor.ShapeLength() > 0 and 0 in tensor.ShapeAsNumpy()
+            if not (filled or empty or tensor.IsVariable()):
+                found.append(tensor.Name().decode(errors="replace"))
+        known.update(int(index) for index in operator.OutputsAsNumpy())
+    return found
+
+
 def custom_operators(content: bytes) -> list[str]:
     """Names of the operators in the file that are not TFLite's builtin ones."""
     flat = schema()

@@ -37,7 +37,8 @@ def run_native(graph: Graph, inputs: Mapping[str, Array], keep: Sequence[str] = 
 def resume(graph: Graph, values: Mapping[str, Array], changed: set[str], keep: Sequence[str] = ()) -> dict[str, Array]:
     """Compute again only what depends on the ``changed`` layers, taking the rest from ``values`` (layer id → value).
 
-    ``values`` need only hold what the changed part reads. Values are dropped as soon as nobody needs them.
+    ``values`` need only hold what the changed part reads; what is missing is computed from what is there. Values
+    are dropped as soon as nobody needs them.
     Returns the values of the output layers and of those in ``keep``, by layer id.
     """
     affected = graph.descendants(changed)
@@ -58,12 +59,12 @@ def _last_readers(graph: Graph, affected: set[str]) -> dict[str, str]:
 
 
 def _value(graph: Graph, current: dict[str, Array], name: str) -> Array:
+    """A value that is at hand, or follows from constants and values at hand."""
     if name not in current:
         layer = graph[name]
-        if layer.kind != "constant":
-            native = layer.native.tensor or layer.id
-            raise UsageError(f"the value of layer {name} ('{native}') is needed and was not given")
-        current[name] = layer.parameters["values"].values
+        if layer.kind in {"input", "opaque"}:
+            raise UsageError(f"the value of {layer.kind} layer {name} ('{layer.native.tensor}') is needed and was not given")
+        current[name] = evaluate(layer, [_value(graph, current, item) for item in layer.inputs])
     return current[name]
 
 

@@ -22,7 +22,7 @@ INK, SOFT, LINE, SOURCE, TARGET, BAD, GOOD = (f"#0{number}0{number}0{number}" fo
 VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", SOURCE: "source", TARGET: "target", BAD: "bad", GOOD: "good"}
 """Colours that matplotlib draws with, and the variables of the page's style sheet that take their place."""
 
-HISTOGRAM_SIZE, BARS_WIDTH = (4.6, 2.5), 2.9
+HISTOGRAM_SIZE, BARS_WIDTH = (4.2, 2.4), 2.9
 """Inches of 72 points: narrow, so that labels stay readable when a telephone shrinks the plot."""
 
 

@@ -61,8 +61,8 @@ def headline(report: Report) -> str:
         where = f"{hop['tool']} could not convert {hop['from']} to {hop['to']}" if hop else "The target cannot be run"
         return f"{where}: there is nothing to compare."
     if comparison.verdict == AGREE:
-        ties = f"; {_plural(flips, 'top label')} flipped in a tie, within the tolerance" if flips else ""
-        return f"The target answers as the source does on {pictures}{ties}."
+        flipped = f"; {_plural(flips, 'flip')} of top labels within the tolerance" if flips else ""
+        return f"The target answers as the source does on {pictures}{flipped}."
     mended = " The repaired file answers as the source does." if report.verified else ""
     if flips:
         return f"The target gives another top label on {flips:,} of {pictures}.{mended}"
@@ -214,7 +214,12 @@ def _accuracy(comparison: Comparison) -> Figure | None:
         return None
     change = 100 * (target - source)
     note = "source → target" + (f", {change:+.1f} points" if abs(change) >= 0.05 else "")
-    return Figure("top-1 accuracy", f"{percent(source)} → {percent(target)}", note, target < source)
+    return Figure(
+        "top-1 accuracy",
+        f"{percent(source)} → {percent(target)}",
+        note,
+        target < source and comparison.verdict == DIFFER,
+    )
 
 
 def _plural(many: int, noun: str) -> str:

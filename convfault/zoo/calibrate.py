@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ class Result:
 
 
 def calibrate(
-    entry: Entry, maker: str, training: int, held_out: int, progress: Callable[[str], None] = print
+    entry: Entry, maker: str, training: int, held_out: int, progress: Callable[[str], None] = partial(print, flush=True)
 ) -> Result:
     """Measure, fit and write ``models/<name>/calibration-<maker>.npz``; ``maker`` is ``torch`` or ``keras``.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-PENALTIES = tuple(10.0**exponent for exponent in range(-4, 7))
+PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(14))
 TEMPERATURES = tuple(2.0 ** (exponent / 2) for exponent in range(0, 15))
 
 

@@ -122,6 +122,8 @@ def test_different_numbers_of_pictures_are_an_error(tmp_path, scores):
     source, target = saved(tmp_path / "s", scores), saved(tmp_path / "t", scores[:-1])
     with pytest.raises(ConvfaultError, match="20 and one of 19 pictures"):
         compared(source, target)
+    with pytest.raises(ConvfaultError, match="2 tolerances for 1 outputs"):
+        compare(source, source, Pictures(["p"] * 20), [Tolerance(0.0)] * 2)
     with pytest.raises(ConvfaultError, match="over 3"):
         compare(source, source, Pictures(["a", "b", "c"]), [Tolerance(0.0)])
 

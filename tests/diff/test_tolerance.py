@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Network:
         rng = np.random.default_rng(seed)
         self.weights = [
             (rng.standard_normal(shape) * (2 / shape[0]) ** 0.5).astype(np.float32)
-            for shape in zip(WIDTHS, WIDTHS[1:], strict=False)
+            for shape in itertools.pairwise(WIDTHS)
         ]
         self.pictures = rng.standard_normal((pictures, WIDTHS[0])).astype(np.float32)
 

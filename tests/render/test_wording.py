@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from convfault.render import wording
+from tests import samples
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,9 @@ def test_what_cannot_be_seen_is_made_visible(text: str, said: str) -> None:
 )
 def test_a_crash_has_words(hop: dict[str, str | None], said: str) -> None:
     assert wording.hop_message(hop) == said
+
+
+def test_a_flip_within_the_tolerance_is_said_but_speaks_against_nothing() -> None:
+    report = samples.differing().judged(1.0)
+    assert wording.headline(report).endswith("on 320 pictures; 43 flips of top labels within the tolerance.")
+    assert not any(figure.bad for figure in wording.figures(report.comparison))

@@ -1,0 +1,12 @@
+"""The normalization rules, one function each, in the order in which they are tried on a layer."""
+
+from __future__ import annotations
+
+from convfault.relax.draft import Rule
+from convfault.relax.rules import activation, affine, constants, linear, order, pool, shape
+
+SIMPLIFY: tuple[Rule, ...] = (*constants.RULES, *shape.RULES, *order.RULES, *pool.RULES)
+"""No-ops gone, constants folded, transposes out of the way, one form for each window."""
+
+COMBINE: tuple[Rule, ...] = (*SIMPLIFY, *linear.RULES, *activation.RULES, *affine.RULES)
+"""And weights absorbed, activations recognized, scales and shifts folded into them."""

@@ -1,0 +1,77 @@
+"""Constants computed ahead, no-ops dropped, equal layers merged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from convfault.relax import evaluate
+from convfault.relax.draft import Draft, Rule
+from convfault.relax.graph import Layer, Parameter
+
+UNFOLDED = frozenset({"input", "constant", "opaque"})
+
+
+def fold_constants(draft: Draft, layer: Layer) -> Layer | None:
+    """A layer that reads only constants is a constant; it remembers the native tensors of all of them."""
+    sources = [draft.layers[name] for name in layer.inputs]
+    if layer.kind in UNFOLDED or not sources or any(source.kind != "constant" for source in sources):
+        return None
+    if layer.kind not in evaluate.OPERATIONS:
+        return None
+    parameters = [source.parameters["values"] for source in sources]
+    values = np.asarray(evaluate.evaluate(layer, [parameter.values for parameter in parameters]))
+    native = tuple(dict.fromkeys(name for parameter in parameters for name in parameter.native))
+    merged = {"values": Parameter(values.reshape(layer.shape), native)}
+    return replace(layer, kind="constant", inputs=(), hyperparameters={}, parameters=merged)
+
+
+def _is_identity(draft: Draft, layer: Layer) -> bool:
+    source = draft.input_of(layer)
+    match layer.kind:
+        case "cast":
+            return layer["to"] == source.dtype
+        case "reshape" | "broadcast" | "slice" | "resize":
+            same = layer.shape == source.shape
+            return same and all(step == 1 for step in layer.hyperparameters.get("strides", ()))
+        case "transpose":
+            return bool(layer["order"] == tuple(range(len(layer["order"]))))
+        case "pad":
+            return not any(width for pair in layer["padding"] for width in pair)
+        case "clip":
+            return bool(layer["minimum"] == -np.inf and layer["maximum"] == np.inf)
+        case "concat":
+            return len(layer.inputs) == 1
+        case "tile":
+            return all(count == 1 for count in layer["repeats"])
+        case "max_pool" | "average_pool":
+            return bool(layer["size"] == (1, 1) and layer["strides"] == (1, 1) and layer.shape == source.shape)
+    return False
+
+
+def drop_identities(draft: Draft, layer: Layer) -> str | None:
+    """A layer that gives what it reads is not there."""
+    return layer.inputs[0] if _is_identity(draft, layer) else None
+
+
+def merge_equal(draft: Draft, layer: Layer) -> str | None:
+    """Two layers without parameters that compute the same from the same are one."""
+    if layer.parameters or not layer.inputs or layer.kind == "opaque":
+        return None
+    for name in draft.readers(layer.inputs[0]):
+        other = draft.layers[name]
+        same = other.kind == layer.kind and other.inputs == layer.inputs and other.shape == layer.shape
+        if same and name != layer.id and not other.parameters and other.hyperparameters == layer.hyperparameters:
+            return name
+    return None
+
+
+IDENTITIES = frozenset(
+    {"cast", "reshape", "broadcast", "slice", "resize", "transpose", "pad", "clip", "concat", "tile", "max_pool", "average_pool"}
+)
+RULES = (
+    Rule("fold_constants", frozenset(), fold_constants),
+    Rule("drop_identities", IDENTITIES, drop_identities),
+    Rule("merge_equal", frozenset(), merge_equal),
+)

@@ -1,0 +1,157 @@
+"""The order of axes: transposes merged, moved towards the outputs, and taken into the model's inputs and outputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from convfault.relax import kinds
+from convfault.relax.draft import Draft, Rule
+from convfault.relax.graph import Layer, Native
+from convfault.relax.rules.affine import is_scalar
+
+Order = tuple[int, ...]
+TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def inverse(order: Order) -> Order:
+    """The order that undoes ``order``."""
+    return tuple(order.index(axis) for axis in range(len(order)))
+
+
+def merge_transposes(draft: Draft, layer: Layer) -> Layer | None:
+    """Two transposes in a row are one."""
+    source = draft.input_of(layer)
+    if source.kind != "transpose":
+        return None
+    order = tuple(source["order"][axis] for axis in layer["order"])
+    return replace(layer, inputs=source.inputs, hyperparameters={"order": order})
+
+
+def transpose_to_reshape(draft: Draft, layer: Layer) -> Layer | None:
+    """A transpose that moves only axes of size 1 is a reshape."""
+    source = draft.input_of(layer)
+    moved = [axis for axis in layer["order"] if source.shape[axis] != 1]
+    if moved != sorted(moved) or layer["order"] == tuple(range(len(layer["order"]))):
+        return None
+    return replace(layer, kind="reshape", hyperparameters={}, native=replace(layer.native, operators=()))
+
+
+def _hyperparameters(layer: Layer, order: Order) -> dict[str, Any] | None:
+    """Those of the layer when it reads what ``order`` transposes; None when it cannot."""
+    values = dict(layer.hyperparameters)
+    if layer.kind in kinds.POINTWISE | kinds.BINARY | {"where"} or (layer.kind == "affine" and is_scalar(layer)):
+        return values
+    if layer.kind == "affine":
+        return values if order[-1] == len(order) - 1 else None
+    if layer.kind in {"concat", "softmax", "log_softmax"}:
+        return {**values, "axis": order[values["axis"]]}
+    if layer.kind in kinds.REDUCTIONS and values["keepdims"]:
+        return {**values, "axes": tuple(sorted(order[axis] for axis in values["axes"]))}
+    if layer.kind in {"slice", "pad"}:
+        back = inverse(order)
+        return {n: tuple(v[axis] for axis in back) if isinstance(v, tuple) else v for n, v in values.items()}
+    return None
+
+
+def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
+    """What treats axes alike computes before the transpose that it reads."""
+    sources = [draft.layers[name] for name in layer.inputs]
+    orders = {source["order"] for source in sources if source.kind == "transpose"}
+    if len(orders) != 1:
+        return None
+    order = orders.pop()
+    if len(order) != len(layer.shape):
+        return None
+    values = _hyperparameters(layer, order)
+    if values is None or any(not _movable(source, order) for source in sources):
+        return None
+    names = [_untransposed(draft, source, order) for source in sources]
+    back = inverse(order)
+    shape = [layer.shape[axis] for axis in back]
+    parameters = dict(layer.parameters)
+    if layer.kind == "affine" and shape[-1:] != list(layer.shape[-1:]):
+        parameters = {n: p.with_values(np.full(shape[-1], p.values.flat[0], p.values.dtype)) for n, p in parameters.items()}
+    native = layer.native.transposed(back)
+    early = draft.add(layer.kind, names, shape, values, parameters, native, layer.dtype, layer.details)
+    late = Native(layer.native.tensor, layer.native.permutation)
+    return Layer(layer.id, "transpose", (early.id,), layer.shape, layer.dtype, {"order": order}, native=late)
+
+
+def _movable(source: Layer, order: Order) -> bool:
+    """Whether an input can be had untransposed at no cost: it is transposed itself, or constant, or nearly scalar."""
+    if source.kind == "transpose" or source.kind == "constant":
+        return True
+    return len(source.shape) == len(order) and sum(side != 1 for side in source.shape) <= 1
+
+
+def _untransposed(draft: Draft, source: Layer, order: Order) -> str:
+    if source.kind == "transpose":
+        return source.inputs[0]
+    if int(np.prod(source.shape)) == 1:
+        return source.id
+    if len(source.shape) < len(order):
+        full = (1,) * (len(order) - len(source.shape)) + source.shape
+        source = draft.add("reshape", (source.id,), full, dtype=source.dtype)
+    back = inverse(order)
+    shape = [source.shape[axis] for axis in back]
+    native = Native(source.native.tensor, source.native.permutation).transposed(back)
+    return draft.add("transpose", (source.id,), shape, {"order": back}, native=native, dtype=source.dtype).id
+
+
+def sink_transpose_through_reduction(draft: Draft, layer: Layer) -> Layer | None:
+    """A reduction that drops its axes: the axes that remain keep their order."""
+    source = draft.input_of(layer)
+    if source.kind != "transpose" or layer["keepdims"]:
+        return None
+    order = source["order"]
+    axes = tuple(sorted(order[axis] for axis in layer["axes"]))
+    left = [order[axis] for axis in range(len(order)) if axis not in layer["axes"]]
+    if left != sorted(left):
+        return None
+    return replace(layer, inputs=source.inputs, hyperparameters={**layer.hyperparameters, "axes": axes})
+
+
+def _first_order(draft: Draft, layer: Layer) -> Order | None:
+    """The first transpose that follows a model input behind elementwise layers."""
+    pending, seen = list(draft.readers(layer.id)), set()
+    while pending:
+        reader = draft.layers[pending.pop(0)]
+        if reader.kind == "transpose":
+            order: Order = reader["order"]
+            return order
+        if reader.id not in seen and reader.shape[1:] == layer.shape[1:]:
+            seen.add(reader.id)
+            pending.extend(draft.readers(reader.id))
+    return None
+
+
+def take_order_into_input(draft: Draft, layer: Layer) -> Layer | None:
+    """A picture that comes with channels first and is transposed before its first use comes with channels last."""
+    if len(layer.shape) != 4 or "permutation" in layer.hyperparameters or _first_order(draft, layer) != TO_LAST:
+        return None
+    shape = [layer.shape[axis] for axis in TO_LAST]
+    values = {"permutation": TO_LAST}
+    early = draft.add("input", (), shape, values, native=Native(layer.native.tensor, TO_LAST), dtype=layer.dtype)
+    draft.inputs = [early.id if name == layer.id else name for name in draft.inputs]
+    return replace(layer, kind="transpose", inputs=(early.id,), hyperparameters={"order": TO_FIRST})
+
+
+def take_order_into_output(draft: Draft, layer: Layer) -> str | None:
+    """A picture that only leaves the model with channels first leaves with channels last."""
+    if layer.id not in draft.outputs or draft.readers(layer.id) or layer["order"] != TO_FIRST:
+        return None
+    return layer.inputs[0]
+
+
+MOVABLE = kinds.POINTWISE | kinds.BINARY | kinds.REDUCTIONS | {"affine", "where", "concat", "softmax", "log_softmax", "slice", "pad"}
+RULES = (
+    Rule("merge_transposes", frozenset({"transpose"}), merge_transposes),
+    Rule("transpose_to_reshape", frozenset({"transpose"}), transpose_to_reshape),
+    Rule("take_order_into_input", frozenset({"input"}), take_order_into_input),
+    Rule("take_order_into_output", frozenset({"transpose"}), take_order_into_output),
+    Rule("sink_transpose", MOVABLE, sink_transpose),
+    Rule("sink_transpose_through_reduction", kinds.REDUCTIONS, sink_transpose_through_reduction),
+)

@@ -1,0 +1,99 @@
+"""Windows in one form: explicit padding, padding layers merged in, pooling over everything as a mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from convfault.relax.draft import Draft, Rule
+from convfault.relax.evaluate_window import window_of
+from convfault.relax.extract_window import effective_padding
+from convfault.relax.graph import Layer
+
+NO_PADDING = ((0, 0), (0, 0))
+LOWEST = -1e30
+"""Converters pad for a maximum with the lowest float or with minus infinity."""
+
+
+def use_effective_padding(draft: Draft, layer: Layer) -> Layer | None:
+    """Padding is what the windows touch: asymmetric padding that no window reaches is left out."""
+    if layer.kind == "convolution" and "weights" not in layer.parameters:
+        return None
+    source = draft.input_of(layer)
+    window = window_of(layer)
+    padding = effective_padding((source.shape[1], source.shape[2]), (layer.shape[1], layer.shape[2]), window)
+    values = {**layer.hyperparameters, "padding": padding}
+    if layer.kind == "average_pool" and padding == NO_PADDING:
+        values["count_padding"] = False
+    return None if values == layer.hyperparameters else replace(layer, hyperparameters=values)
+
+
+def _merges(layer: Layer, value: float) -> bool:
+    if layer.kind == "max_pool":
+        return value <= LOWEST
+    if layer.kind == "average_pool":
+        return value == 0 and (layer["padding"] == NO_PADDING or layer["count_padding"])
+    return value == 0
+
+
+def merge_padding(draft: Draft, layer: Layer) -> Layer | None:
+    """A padding layer whose value is what the window would pad with."""
+    pad = draft.input_of(layer)
+    if pad.kind != "pad" or pad["mode"] != "constant" or not _merges(layer, pad["value"]):
+        return None
+    if any(pad["padding"][0]) or any(pad["padding"][3]) or any(w < 0 for pair in pad["padding"] for w in pair):
+        return None
+    pairs = zip(pad["padding"][1:3], layer["padding"], strict=True)
+    padding = tuple((outer[0] + inner[0], outer[1] + inner[1]) for outer, inner in pairs)
+    values = {**layer.hyperparameters, "padding": padding}
+    if layer.kind == "average_pool":
+        values["count_padding"] = True
+    return replace(layer, inputs=(pad.inputs[0], *layer.inputs[1:]), hyperparameters=values, native=layer.native.after(pad.native))
+
+
+def merge_pads(draft: Draft, layer: Layer) -> Layer | None:
+    """Two constant paddings of the same value are one."""
+    source = draft.input_of(layer)
+    if source.kind != "pad" or layer["mode"] != "constant" or source["mode"] != "constant" or layer["value"] != source["value"]:
+        return None
+    pairs = zip(source["padding"], layer["padding"], strict=True)
+    padding = tuple((first[0] + second[0], first[1] + second[1]) for first, second in pairs)
+    values = {**layer.hyperparameters, "padding": padding}
+    return replace(layer, inputs=source.inputs, hyperparameters=values, native=layer.native.after(source.native))
+
+
+def pool_to_mean(draft: Draft, layer: Layer) -> Layer | None:
+    """An average over the whole picture is a mean."""
+    source = draft.input_of(layer)
+    if layer["size"] != source.shape[1:3] or layer["padding"] != NO_PADDING or layer.shape[1:3] != (1, 1):
+        return None
+    return replace(layer, kind="mean", hyperparameters={"axes": (1, 2), "keepdims": True})
+
+
+def keep_reduced_axes(draft: Draft, layer: Layer) -> Layer | None:
+    """A reduction that drops its axes keeps them, and a reshape drops them."""
+    if layer["keepdims"]:
+        return None
+    source = draft.input_of(layer)
+    shape = [1 if axis in layer["axes"] else side for axis, side in enumerate(source.shape)]
+    values = {**layer.hyperparameters, "keepdims": True}
+    early = draft.add(layer.kind, layer.inputs, shape, values, {}, layer.native, layer.dtype)
+    return replace(layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=replace(layer.native, operators=()))
+
+
+def drop_reduction_of_one(draft: Draft, layer: Layer) -> str | None:
+    """A mean, sum or extreme over axes of size 1 is the value itself."""
+    source = draft.input_of(layer)
+    alone = layer["keepdims"] and all(source.shape[axis] == 1 for axis in layer["axes"])
+    return layer.inputs[0] if alone else None
+
+
+WINDOWS = frozenset({"convolution", "max_pool", "average_pool"})
+REDUCTIONS = frozenset({"mean", "sum", "max", "min", "prod"})
+RULES = (
+    Rule("merge_pads", frozenset({"pad"}), merge_pads),
+    Rule("merge_padding", WINDOWS, merge_padding),
+    Rule("use_effective_padding", WINDOWS, use_effective_padding),
+    Rule("pool_to_mean", frozenset({"average_pool"}), pool_to_mean),
+    Rule("keep_reduced_axes", REDUCTIONS, keep_reduced_axes),
+    Rule("drop_reduction_of_one", REDUCTIONS, drop_reduction_of_one),
+)

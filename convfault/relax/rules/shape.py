@@ -1,0 +1,93 @@
+"""Reshapes merged and moved behind what does not mind them; joins and cuts in one form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from convfault.relax import kinds
+from convfault.relax.draft import Draft, Rule
+from convfault.relax.graph import Layer, Native
+from convfault.relax.rules.affine import is_scalar
+
+
+def merge_reshapes(draft: Draft, layer: Layer) -> Layer | None:
+    """Of two reshapes in a row only the last counts."""
+    source = draft.input_of(layer)
+    return replace(layer, inputs=source.inputs) if source.kind == "reshape" else None
+
+
+def sink_reshape(draft: Draft, layer: Layer) -> Layer | None:
+    """An elementwise layer behind a reshape computes before it."""
+    reshape = draft.input_of(layer)
+    if reshape.kind != "reshape" or reshape.inputs[0] == layer.id:
+        return None
+    source = draft.input_of(reshape)
+    if layer.kind not in kinds.POINTWISE and not _last_axis_kept(layer, reshape, source):
+        return None
+    parameters = layer.parameters
+    if layer.kind == "affine" and source.shape[-1:] != layer.shape[-1:]:
+        size = source.shape[-1] if source.shape else 1
+        parameters = {n: p.with_values(np.full(size, p.values.flat[0], p.values.dtype)) for n, p in parameters.items()}
+    hyperparameters = layer.hyperparameters
+    if "axis" in hyperparameters:
+        hyperparameters = {**hyperparameters, "axis": len(source.shape) - 1}
+    early = draft.add(
+        layer.kind, (source.id,), source.shape, hyperparameters, parameters, _behind(layer, source), layer.dtype, layer.details
+    )
+    return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
+
+
+def _behind(layer: Layer, source: Layer) -> Native:
+    """The native tensor has the same values in the same order, so it still shows the output unless transposed."""
+    return layer.native if layer.native.permutation is None else replace(layer.native, tensor=None, permutation=None)
+
+
+def _last_axis_kept(layer: Layer, reshape: Layer, source: Layer) -> bool:
+    kept = bool(source.shape) and source.shape[-1] == reshape.shape[-1]
+    if layer.kind == "affine":
+        return kept or is_scalar(layer)
+    return layer.kind in {"softmax", "log_softmax"} and kept and bool(layer["axis"] == len(reshape.shape) - 1)
+
+
+def sink_reshapes_of_two(draft: Draft, layer: Layer) -> Layer | None:
+    """Two layers reshaped alike are combined before it."""
+    reshapes = [draft.layers[name] for name in layer.inputs]
+    if any(reshape.kind != "reshape" or reshape.shape != layer.shape for reshape in reshapes):
+        return None
+    sources = [draft.input_of(reshape) for reshape in reshapes]
+    if any(source.shape != sources[0].shape or source.kind == "constant" for source in sources):
+        return None
+    names = [source.id for source in sources]
+    early = draft.add(layer.kind, names, sources[0].shape, layer.hyperparameters, {}, _behind(layer, sources[0]), layer.dtype)
+    return replace(reshapes[0], id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
+
+
+def merge_concats(draft: Draft, layer: Layer) -> Layer | None:
+    """A join of joins along the same axis joins all at once."""
+    names: list[str] = []
+    for name in layer.inputs:
+        source = draft.layers[name]
+        inner = source.kind == "concat" and source["axis"] == layer["axis"]
+        names.extend(source.inputs if inner else (name,))
+    return replace(layer, inputs=tuple(names)) if len(names) > len(layer.inputs) else None
+
+
+def merge_slices(draft: Draft, layer: Layer) -> Layer | None:
+    """A cut of a cut, both without strides, is one cut."""
+    source = draft.input_of(layer)
+    if source.kind != "slice" or any(step != 1 for step in (*layer["strides"], *source["strides"])):
+        return None
+    begin = tuple(a + b for a, b in zip(source["begin"], layer["begin"], strict=True))
+    end = tuple(a + b for a, b in zip(source["begin"], layer["end"], strict=True))
+    return replace(layer, inputs=source.inputs, hyperparameters={**layer.hyperparameters, "begin": begin, "end": end})
+
+
+RULES = (
+    Rule("merge_reshapes", frozenset({"reshape"}), merge_reshapes),
+    Rule("sink_reshape", kinds.POINTWISE | {"affine", "softmax", "log_softmax"}, sink_reshape),
+    Rule("sink_reshapes_of_two", kinds.BINARY, sink_reshapes_of_two),
+    Rule("merge_concats", frozenset({"concat"}), merge_concats),
+    Rule("merge_slices", frozenset({"slice"}), merge_slices),
+)
