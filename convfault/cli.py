@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,6 +126,7 @@ def diff(
         context = replace(context, progress=progress)
         reports = list(pipeline.diff_routes(request, context) if all_routes else [pipeline.diff(request, context)])
     for number, report in enumerate(reports, 1):
+        report = replace(report, command_line=shlex.join(["convfault", *sys.argv[1:]]))
         _deliver(report, _numbered(outputs, number) if all_routes else outputs)
     raise typer.Exit(max(report.exit_code for report in reports))
 

@@ -91,7 +91,13 @@ class Dataset:
 
     def to_record(self) -> dict[str, Any]:
         """What a report says of the data."""
-        return {"name": self.name, "images": self.count, "seed": self.seed, "sha256": self.sha256}
+        return {
+            "name": self.name,
+            "images": self.count,
+            "seed": self.seed,
+            "sha256": self.sha256,
+            "class_names": list(self.class_names),
+        }
 
     def prepare(self, preprocessing: Preprocessing, cache: Cache, progress: Progress | None = None) -> Batches:
         """Decode everything into the cache and say where it lies.

@@ -133,9 +133,17 @@ def _is_usage(outcome: Outcome) -> bool:
 
 
 def _labels(pair: Pair) -> Sequence[int] | None:
-    """Labels only where they mean the model's classes: the user's data, or the embedded set with its own models."""
-    knows = not pair.dataset.embedded or pair.source.metadata.get("weights") == "calibrated"
-    return pair.dataset.labels if knows else None
+    return pair.dataset.labels if _knows_classes(pair) else None
+
+
+def _knows_classes(pair: Pair) -> bool:
+    """Whether labels mean the model's classes: the user's own data does, the embedded set with its own models."""
+    return not pair.dataset.embedded or pair.source.metadata.get("weights") == "calibrated"
+
+
+def _data(pair: Pair) -> Mapping[str, Any]:
+    record = pair.dataset.to_record()
+    return record if _knows_classes(pair) else {**record, "class_names": []}
 
 
 def _report(pair: Pair, started: datetime, watch: Stopwatch, comparison: Comparison) -> Report:
@@ -149,7 +157,8 @@ def _report(pair: Pair, started: datetime, watch: Stopwatch, comparison: Compari
         comparison=comparison,
         seconds={name: round(seconds, 3) for name, seconds in watch.seconds.items()},
         route=tuple(pair.conversion.to_records()) if pair.conversion else (),
-        dataset=pair.dataset.to_record(),
+        dataset=_data(pair),
+        environment={"platform": platform.platform(), "python": platform.python_version()},
         assumptions=pair.assumptions,
         thumbnails={name: picture for name, picture in shown.items() if picture is not None},
     )

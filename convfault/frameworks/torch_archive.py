@@ -36,7 +36,7 @@ FUNCTIONS = frozenset(
     Symbol Integer Float Rational Add Mul Pow Max Min Mod Abs Eq Ne Lt Le Gt Ge And Or Not Equality Unequality
     LessThan GreaterThan StrictLessThan StrictGreaterThan FloorDiv ModularIndexing Where PythonMod CleanDiv CeilToInt
     FloorToInt CeilDiv LShift RShift PowByNatural FloatPow FloatTrueDiv IntTrueDiv IsNonOverlappingAndDenseIndicator
-    TruncToFloat TruncToInt RoundToInt RoundDecimal ToFloat Identity OpaqueUnaryFn_sqrt Piecewise isinstance
+    TruncToFloat TruncToInt RoundToInt RoundDecimal ToFloat Identity OpaqueUnaryFn_sqrt Piecewise max min abs
     """.split()  # noqa: SIM905 -- one name a line would be a page
 )
 METHODS = frozenset({"size", "stride", "storage_offset", "dim", "numel", "isnan"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +19,8 @@ class Draft:
         self.inputs: list[str] = []
         self.outputs: list[str] = []
         self.layout = layout
-        self._readers: dict[str, set[str]] = {}
-        self._made = 0
+        self._readers: dict[str, dict[str, None]] = {}  # as ordered sets: the result must not vary
+        self.made = 0
 
     @classmethod
     def of(cls, graph: Graph) -> Draft:
@@ -43,9 +43,9 @@ class Draft:
         details: Mapping[str, Any] = NOTHING,
     ) -> Layer:
         """Make a layer with a new id."""
-        self._made += 1
+        self.made += 1
         layer = Layer(
-            f"{kind}~{self._made}",
+            f"{kind}~{self.made}",
             kind,
             tuple(inputs),
             tuple(int(side) for side in shape),
@@ -62,11 +62,11 @@ class Draft:
         """Add a layer, or put it in the place of the one with its id."""
         if layer.id in self.layers:
             for source in self.layers[layer.id].inputs:
-                self._readers[source].discard(layer.id)
+                self._readers[source].pop(layer.id, None)
         self.layers[layer.id] = layer
-        self._readers.setdefault(layer.id, set())
+        self._readers.setdefault(layer.id, {})
         for source in layer.inputs:
-            self._readers.setdefault(source, set()).add(layer.id)
+            self._readers.setdefault(source, {})[layer.id] = None
 
     def readers(self, layer_id: str) -> tuple[str, ...]:
         """Ids of the layers that read this one."""
@@ -94,9 +94,29 @@ class Draft:
     def remove(self, layer_id: str) -> None:
         """Remove a layer that nobody reads."""
         layer = self.layers.pop(layer_id)
-        for source in set(layer.inputs):
-            self._readers[source].discard(layer_id)
+        for source in layer.inputs:
+            self._readers[source].pop(layer_id, None)
         del self._readers[layer_id]
+
+    def collect(self, names: Iterable[str]) -> None:
+        """Remove those of these layers that nobody reads, and what only they read."""
+        pending = list(names)
+        while pending:
+            name = pending.pop()
+            if name in self.layers and not self._readers[name] and name not in self.outputs and name not in self.inputs:
+                pending.extend(self.layers[name].inputs)
+                self.remove(name)
+
+    def since(self, made: int) -> list[str]:
+        """Ids of the layers added since the counter stood at ``made``."""
+        found: list[str] = []
+        for name in reversed(self.layers):
+            number = int(name.partition("~")[2] or 0)
+            if "~" in name and number <= made:
+                break
+            if number > made:
+                found.append(name)
+        return found
 
     def prune(self) -> None:
         """Remove every layer that no output depends on, except the inputs."""
@@ -165,20 +185,23 @@ def apply(draft: Draft, rules: Sequence[Rule]) -> bool:
 
 
 def _tried(draft: Draft, layer: Layer, rule: Rule, pending: dict[str, None]) -> bool:
-    before = set(draft.layers)
+    """Try one rule on one layer; what stands around a change is to be looked at again."""
+    made = draft.made
     found = rule.rewrite(draft, layer)
     if found is None:
         return False
+    around = [*layer.inputs, *draft.readers(layer.id)]
     if isinstance(found, str):
-        around = {found, *draft.readers(layer.id), *draft.readers(found)}
+        around += [found, *draft.readers(found)]
         draft.redirect(layer.id, found)
     else:
         draft.put(found)
-        around = {found.id, *draft.readers(found.id)}
-        for source in {*found.inputs, *layer.inputs}:
-            around |= {source, *draft.readers(source)}
-    around |= set(draft.layers) - before
+        around += [found.id, *found.inputs]
+        around += [reader for source in found.inputs for reader in draft.readers(source)]
+    around += draft.since(made)
+    draft.collect(around)
     for name in around:
-        pending.pop(name, None)
-        pending[name] = None
+        if name in draft.layers:
+            pending.pop(name, None)
+            pending[name] = None
     return True

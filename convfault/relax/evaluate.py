@@ -90,7 +90,7 @@ def _affine(layer: Layer, inputs: Sequence[Array]) -> Array:
 
 
 def _batch_norm(layer: Layer, inputs: Sequence[Array]) -> Array:
-    gamma, beta, mean, variance = (layer.parameters[n].values for n in ("gamma", "beta", "mean", "variance"))
+    gamma, beta, mean, variance = inputs[1:]
     scale = gamma / np.sqrt(variance + layer["epsilon"])
     return np.asarray(inputs[0] * scale + (beta - mean * scale))
 

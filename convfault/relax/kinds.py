@@ -13,7 +13,7 @@ transposed_convolution the same, ``padding`` being what is cut off the result's 
 dense                  ``weights`` (in, out), ``bias`` (out), on the last axis
 matmul                 product of two layers
 affine                 ``scale``, ``shift``, each (C) on the last axis or a scalar
-batch_norm             before normalization only: ``epsilon``; ``gamma``, ``beta``, ``mean``, ``variance``
+batch_norm             before normalization only: ``epsilon``; inputs: value, gamma, beta, mean, variance
 clip                   ``minimum``, ``maximum`` (relu: 0, inf; relu6: 0, 6)
 leaky_relu             ``slope``; prelu: ``slopes`` as a parameter
 elu                    ``alpha``
