@@ -17,7 +17,8 @@ class Tolerance:
     """How far apart two outputs may be and still count as equal: absolute, in the unit of the output.
 
     ``origin``: ``derived`` (from the source under harmless perturbation) or ``given``. ``noise`` is the largest
-    deviation that the perturbation caused, ``factor`` the margin on it, ``images`` how many pictures measured it.
+    deviation that the perturbation caused, ``factor`` the margin on it (None where the value does not come from the
+    noise but is the least that is forgiven anyway), ``images`` how many pictures measured it.
     Raises ``UsageError`` for a value that is negative or not finite.
     """
 

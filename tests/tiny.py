@@ -93,7 +93,7 @@ def torch_state() -> dict[str, np.ndarray]:
         parts = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "variance"}
         state.update({f"{place}.{name}": w[f"{prefix}/{part}"] for name, part in parts.items()})
         state[f"{place}.num_batches_tracked"] = np.asarray(0, np.int64)
-    return {name: np.ascontiguousarray(value) for name, value in state.items()}
+    return {name: np.array(value, order="C") for name, value in state.items()}
 
 
 def torch_model(folder: Path, batch: int | None = None, name: str = "tiny.pt2") -> Path:

@@ -18,6 +18,9 @@ from convfault.model import Model
 Facts = Mapping[str, Any]
 Convert = Callable[[Model, str, Mapping[str, Any]], "Facts | None"]
 
+BASE_MEGABYTES = 900.0
+"""What the imports of a tool take, TensorFlow's being the largest."""
+
 KINDS: Mapping[str, tuple[type, ...]] = {
     "text": (str,),
     "flag": (bool,),
@@ -76,7 +79,7 @@ class Converter:
     picture input when the function says nothing: ``keeps``, ``NHWC`` or ``NCHW``. ``calibration_option`` is the option
     that says how many pictures the tool measures on; the function finds them in ``options["calibration"]``, records of
     ``batches`` and ``preprocessing``.
-    ``memory_factor`` estimates the memory: megabytes taken for each megabyte of the source file, for the scheduler.
+    ``memory_factor`` estimates the memory beside ``BASE_MEGABYTES``: megabytes for each one of the source file.
     """
 
     tool: str
@@ -93,7 +96,11 @@ class Converter:
     layout: str = "keeps"
     calibration_option: str | None = None
     environment: str | None = None
-    memory_factor: float = 30.0
+    memory_factor: float = 20.0
+
+    def expected_megabytes(self, source_bytes: int) -> float:
+        """About how much memory a conversion takes, for whoever runs several at once (upper side of what was seen)."""
+        return BASE_MEGABYTES + self.memory_factor * source_bytes / 1e6
 
     def versions(self) -> dict[str, str]:
         """Installed versions of the tool's package and its companions; raises ``MissingPackageError``."""

@@ -25,7 +25,8 @@ class HopResult:
     ``status``: ``ok``, ``error`` (the tool raised, or wrote no model), ``crash``, ``timeout`` or ``memory``.
 
     ``message`` is the tool's own, in one line, ``log`` the tail of what it printed, ``path`` what it wrote (None when
-    it failed). ``cached``: it came from an earlier run; ``seconds`` and ``peak_megabytes`` are of the run that made it.
+    it failed). ``options`` are those that differ from their default, ``all_options`` all. ``cached``: it came from an
+    earlier run; ``seconds`` and ``peak_megabytes`` are of the run that made it.
     """
 
     source: str
@@ -42,6 +43,7 @@ class HopResult:
     facts: Mapping[str, Any] = field(default_factory=dict)
     cached: bool = False
     path: str | None = None
+    all_options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
         """The report's form of a hop."""
@@ -52,6 +54,7 @@ class HopResult:
             "tool_version": self.tool_version,
             "versions": dict(self.versions),
             "options": dict(self.options),
+            "all_options": dict(self.all_options),
             "seconds": round(self.seconds, 3),
             "peak_megabytes": round(self.peak_megabytes),
             "status": self.status,

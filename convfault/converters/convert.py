@@ -50,7 +50,10 @@ class _Task:
         converter = self.converter
         version = self.versions[converter.package]
         names = (converter.source, converter.target, converter.tool, version)
-        return HopResult(*names, versions=self.versions, options=self.options, status=status, **values)
+        defaults = converter.with_defaults({})
+        changed = {name: value for name, value in self.options.items() if value != defaults[name]}
+        values |= {"options": changed, "all_options": self.options}
+        return HopResult(*names, versions=self.versions, status=status, **values)
 
 
 class _UnrepeatableError(Exception):

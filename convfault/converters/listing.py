@@ -22,7 +22,7 @@ def converters() -> Rows:
             "to": item.target,
             "version": version(item),
             "reads": ", ".join(item.formats),
-            "options": ", ".join(_short(name, option) for name, option in item.options.items()),
+            "options": ", ".join(item.options),
         }
         for item in CONVERTERS.values()
     ]
@@ -58,10 +58,6 @@ def version(converter: Converter) -> str:
         return converter.versions()[converter.package]
     except MissingPackageError as error:
         return f"not installed: {str(error).rpartition(': ')[2]}"
-
-
-def _short(name: str, option: Option) -> str:
-    return name if option.default is None else f"{name}={_default(option)}"
 
 
 def _default(option: Option) -> str:

@@ -21,7 +21,7 @@ CONVERTER = Converter(
     extra="keras,onnx",
     companions=("keras", "tensorflow", "onnx", "numpy"),
     options=OPTIONS,
-    memory_factor=80.0,
+    memory_factor=70.0,
 )
 
 

@@ -24,7 +24,7 @@ CONVERTER = Converter(
         **OPTIONS,
         "dequantize": Option("turn quantized tensors into floating point ones", False, kind="flag"),
     },
-    memory_factor=80.0,
+    memory_factor=70.0,
 )
 
 

@@ -24,7 +24,7 @@ CONVERTER = Converter(
         "optimize": Option("simplify the graph after translating it", True, kind="flag"),
         "keep_initializers_as_inputs": Option("list the weights among the graph's inputs", False, kind="flag"),
     },
-    memory_factor=20.0,
+    memory_factor=6.0,
 )
 
 

@@ -25,7 +25,7 @@ CONVERTER = Converter(
         "do_constant_folding": Option("compute what depends on weights only", True, kind="flag"),
         "keep_initializers_as_inputs": Option("list the weights among the graph's inputs", False, kind="flag"),
     },
-    memory_factor=20.0,
+    memory_factor=8.0,
 )
 
 

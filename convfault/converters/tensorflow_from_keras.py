@@ -19,7 +19,7 @@ CONVERTER = Converter(
     convert="convfault.converters.tensorflow_from_keras:convert",
     extra="keras",
     companions=("tensorflow",),
-    memory_factor=12.0,
+    memory_factor=8.0,
 )
 
 

@@ -22,7 +22,7 @@ CONVERTER = Converter(
     companions=("keras",),
     options=OPTIONS,
     calibration_option="representative_dataset",
-    memory_factor=25.0,
+    memory_factor=12.0,
 )
 
 

@@ -21,7 +21,7 @@ CONVERTER = Converter(
     extra="tensorflow",
     options=OPTIONS,
     calibration_option="representative_dataset",
-    memory_factor=25.0,
+    memory_factor=12.0,
 )
 
 

@@ -31,7 +31,7 @@ CONVERTER = Converter(
         "save_input_names": Option("keep the names of the inputs in forward()", False, kind="flag"),
         "attach_onnx_mapping": Option("note at each module which ONNX node it comes from", False, kind="flag"),
     },
-    memory_factor=15.0,
+    memory_factor=6.0,
 )
 
 LITERAL_SIZE = 64

@@ -9,8 +9,9 @@ the perturbed source, whatever the model: no number has to be guessed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ RELATIVE = 2.0**-22
 """Standard deviation of the weights' relative change: four units of float32's roundoff."""
 
 FACTOR = 4.0
-"""How many times the noise a target may deviate; half-way (in powers) between sound conversions and subtle faults."""
+"""How many times the noise a target may deviate: 9 times what sound conversions do, a quarter of subtle faults."""
 
 SEEDS = (0, 1)
 PICTURES = 12
@@ -95,8 +96,8 @@ def derive(clean: StoredTrace, perturbed: Sequence[StoredTrace], rows: Sequence[
 def widest(one: Sequence[Tolerance], other: Sequence[Tolerance]) -> tuple[Tolerance, ...]:
     """The larger tolerance of each output: of the first and the second look, over the pictures of both."""
     return tuple(
-        Tolerance(max(a.value, b.value), a.origin, max(a.noise or 0.0, b.noise or 0.0), a.factor, a.images + b.images)
-        for a, b in zip(one, other, strict=True)
+        replace(max(pair, key=lambda limit: limit.value), images=sum(limit.images for limit in pair))
+        for pair in zip(one, other, strict=True)
     )
 
 
@@ -113,11 +114,13 @@ def _of_output(clean: StoredTrace, perturbed: Sequence[StoredTrace], rows: Seque
             found = metrics.errors(values, run.read(name, place, place + 1)).largest[0]
             noise = max(noise, float(np.nan_to_num(found, nan=0.0)))
     if not np.issubdtype(dtype, np.floating):
-        return Tolerance(0.0, noise=noise, factor=0.0, images=len(rows))
+        return Tolerance(0.0, noise=noise, images=len(rows))
     # Wider types are no better: their values may come from float32, and most targets have nothing wider
     spacing = float(max(np.finfo(dtype).eps, np.finfo(np.float32).eps))
-    value = max(FACTOR * noise, ULPS * spacing * largest, levels.step())
-    return Tolerance(min(value, float(np.finfo(np.float64).max)), noise=noise, factor=FACTOR, images=len(rows))
+    least = max(ULPS * spacing * largest, levels.step())
+    if FACTOR * noise < least:
+        return Tolerance(least, noise=noise, images=len(rows))
+    return Tolerance(min(FACTOR * noise, sys.float_info.max), noise=noise, factor=FACTOR, images=len(rows))
 
 
 class _Levels:

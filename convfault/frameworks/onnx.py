@@ -27,7 +27,7 @@ class Onnx(Framework):
     package = "onnxruntime"
     extra = "onnx"
     layout = "NCHW"
-    batch_size = 8
+    batch_size = 4
 
     def signature(self, model: Model) -> Signature:
         """Inputs and outputs; symbolic and unknown sides are None."""

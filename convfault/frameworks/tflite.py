@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convfault.errors import FormatError, InputError
+from convfault.errors import FormatError, InputError, MissingPackageError
 from convfault.frameworks.base import Framework, Perturbation, Session, reading, threads
 from convfault.frameworks.tflite_weights import custom_operators, perturbed, valueless
 from convfault.model import Model, Signature, TensorSpec
@@ -30,7 +31,7 @@ class TFLite(Framework):
     package = "ai-edge-litert"
     extra = "tflite"
     layout = "NHWC"
-    batch_size = 8
+    batch_size = 4
 
     def signature(self, model: Model) -> Signature:
         """Inputs and outputs; a model that cannot be resized keeps its own batch size, others have None."""
@@ -54,6 +55,16 @@ class TFLite(Framework):
             except (RuntimeError, ValueError) as error:
                 _refuse_custom_operators(model, content, str(error))
                 raise
+
+    def version(self) -> str:
+        """LiteRT's version, else that of TensorFlow, whose interpreter then runs the file."""
+        try:
+            return super().version()
+        except MissingPackageError as error:
+            try:
+                return f"tensorflow {metadata.version('tensorflow')}"
+            except metadata.PackageNotFoundError:
+                raise error from None
 
 
 class TFLiteSession(Session):
@@ -184,7 +195,7 @@ def interpreter_class() -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError as error:
         try:
-            from tensorflow.lite import Interpreter
+            from tensorflow.lite.python.interpreter import Interpreter
         except ImportError:
             raise error from None
     return Interpreter

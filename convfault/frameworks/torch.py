@@ -200,8 +200,10 @@ def _prepared(module: Any, perturbation: Perturbation | None) -> Any:
     with torch.no_grad():
         for index, tensor in enumerate(tensors):
             if perturbation is not None and tensor.is_floating_point():
-                changed = perturbation.apply(tensor.detach().float().numpy(), index)
-                tensor.copy_(torch.from_numpy(changed))
+                values = (
+                    tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
+                )  # numpy has none
+                tensor.copy_(torch.from_numpy(perturbation.apply(values.numpy(), index)))
             if tensor.ndim == 4:
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     return module

@@ -72,7 +72,7 @@ def _state(model: Model) -> dict[str, Any]:
     try:
         state = torch.load(model.weights, map_location="cpu", weights_only=not model.trusted)
     except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error) or "Unsupported" in str(error):
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise TrustError(
                 f"{model.weights} holds pickled objects that are not tensors: "
                 "give --trust if you know where it comes from"

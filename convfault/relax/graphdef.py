@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,18 @@ import numpy.typing as npt
 
 from convfault.model import TensorSpec
 from convfault.relax.imported import Imported, OperatorRefusedError, Origin, UnsupportedOperator, first_line
+
+
+@dataclass(frozen=True)
+class FrozenGraph:
+    """A GraphDef without variables: ``inputs`` and ``outputs`` map native names to tensor names, ``variables`` the
+    name of a Const node to the variable that it was, ``layers`` a Keras layer's name to the tensor that it returns."""
+
+    definition: Any
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    variables: Mapping[str, str]
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Node:
 
 
 Operator = Callable[[Node], Any]
+SOURCES = frozenset({"Const", "Placeholder"})
 
 
 def static_value(tensor: Any) -> npt.NDArray[Any] | None:
@@ -59,49 +72,60 @@ def static_shape(tensor: Any) -> tuple[int, ...]:
     return tuple(tensor.shape.as_list())
 
 
-def import_graph(
-    graph: Any,
-    inputs: Mapping[str, str],
-    outputs: Mapping[str, str],
-    variables: Mapping[str, str],
-    refused: Mapping[str, str],
-) -> Imported:
-    """Import what the outputs need of a ``tf.Graph`` with static shapes.
+def import_graph(graph: Any, frozen: FrozenGraph, refused: Mapping[str, str]) -> Imported:
+    """Import what the outputs need of a ``tf.Graph`` with static shapes, made of ``frozen``.
 
-    ``inputs`` and ``outputs``: name in the signature → tensor name; ``variables``: Const node → variable name;
     ``refused``: operations to leave out, with the reason.
     """
-    from tvm import relax
-
-    needed = _needed(graph, outputs.values(), refused)
+    needed = _needed(graph, frozen.outputs.values())
     unsupported = tuple(_unsupported(graph.get_operation_by_name(name), refused[name]) for name in needed if name in refused)
-    specs = {name: _spec(graph.get_tensor_by_name(tensor), name) for name, tensor in inputs.items()}
-    cut = [spec for operator in unsupported for spec in operator.outputs]
-    variable = {s.name: relax.Var(_identifier(s.name), relax.TensorType(s.shape, s.dtype)) for s in (*specs.values(), *cut)}
-    table = {**{tensor: variable[name] for name, tensor in inputs.items()}, **{s.name: variable[s.name] for s in cut}}
-    builder = relax.BlockBuilder()
-    with builder.function("main", list(variable.values())):
-        with builder.dataflow():
-            for name in needed:
-                if name not in refused:
-                    _convert(graph.get_operation_by_name(name), table, builder)
-            found = [table[tensor] for tensor in outputs.values()]
-            result = builder.emit_output(found[0] if len(found) == 1 else relax.Tuple(found))
-        builder.emit_func_output(result)
-    named = {variables[tensor.partition(":")[0]]: e for tensor, e in table.items() if tensor.partition(":")[0] in variables}
+    inputs = tuple(_spec(graph.get_tensor_by_name(tensor), name) for name, tensor in frozen.inputs.items())
+    module, table = _module(graph, frozen, needed, unsupported)
     return Imported(
-        module=builder.get(),
-        names={**table, **named},
-        inputs=tuple(specs.values()),
-        outputs=tuple(_spec(graph.get_tensor_by_name(tensor), name) for name, tensor in outputs.items()),
+        module=module,
+        names=_names(table, frozen),
+        inputs=inputs,
+        outputs=tuple(_spec(graph.get_tensor_by_name(tensor), name) for name, tensor in frozen.outputs.items()),
         layout="NHWC",
-        origins=_origins(graph, needed),
+        origins=_origins(graph, needed, frozen.layers),
         unsupported=unsupported,
     )
 
 
-def _needed(graph: Any, outputs: Any, refused: Mapping[str, str]) -> list[str]:
-    """Names of the operations that the outputs depend on, in order, not looking behind the refused ones."""
+def _module(
+    graph: Any, frozen: FrozenGraph, needed: list[str], unsupported: tuple[UnsupportedOperator, ...]
+) -> tuple[Any, dict[str, Any]]:
+    """The Relax module, and its expression of every tensor by name."""
+    from tvm import relax
+
+    cut = {spec.name: spec for operator in unsupported for spec in operator.outputs}
+    sources = {tensor: _spec(graph.get_tensor_by_name(tensor), name) for name, tensor in frozen.inputs.items()} | cut
+    table = {t: relax.Var(_identifier(s.name), relax.TensorType(s.shape, s.dtype)) for t, s in sources.items()}
+    skipped = {operator.node for operator in unsupported}
+    builder = relax.BlockBuilder()
+    with builder.function("main", list(table.values())):
+        with builder.dataflow():
+            for name in needed:
+                if name not in skipped:
+                    _convert(graph.get_operation_by_name(name), table, builder)
+            found = [table[tensor] for tensor in frozen.outputs.values()]
+            result = builder.emit_output(found[0] if len(found) == 1 else relax.Tuple(found))
+        builder.emit_func_output(result)
+    return builder.get(), table
+
+
+def _names(table: Mapping[str, Any], frozen: FrozenGraph) -> dict[str, Any]:
+    """Keras layers first, then tensors; a constant that was a variable goes by the variable's name only."""
+    layers = {name: table[tensor] for name, tensor in frozen.layers.items() if tensor in table}
+    inputs = {name: table[tensor] for name, tensor in frozen.inputs.items()}
+    tensors: dict[str, Any] = {}
+    for tensor, expression in table.items():
+        tensors.setdefault(frozen.variables.get(tensor.partition(":")[0], tensor), expression)
+    return {**layers, **inputs, **tensors}
+
+
+def _needed(graph: Any, outputs: Any) -> list[str]:
+    """Names of the operations that the outputs depend on, in order."""
     wanted: set[str] = set()
     pending = [graph.get_tensor_by_name(tensor).op for tensor in outputs]
     while pending:
@@ -183,6 +207,7 @@ def _unsupported(operation: Any, reason: str) -> UnsupportedOperator:
     )
 
 
-def _origins(graph: Any, names: list[str]) -> dict[str, Origin]:
+def _origins(graph: Any, names: list[str], layers: Mapping[str, str]) -> dict[str, Origin]:
     operations = [graph.get_operation_by_name(name) for name in names]
-    return {t.name: Origin(op.name, op.type) for op in operations for t in op.outputs if op.type not in {"Const", "Placeholder"}}
+    origins = {t.name: Origin(op.name, op.type) for op in operations for t in op.outputs if op.type not in SOURCES}
+    return {**{layer: origins[tensor] for layer, tensor in layers.items() if tensor in origins}, **origins}

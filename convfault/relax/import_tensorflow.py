@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from convfault.errors import FormatError, ShapeError
 from convfault.model import Model
-from convfault.relax.graphdef import import_graph
+from convfault.relax.graphdef import FrozenGraph, import_graph
 from convfault.relax.imported import Imported, import_around
-
-
-@dataclass(frozen=True)
-class FrozenGraph:
-    """A GraphDef without variables: ``inputs`` and ``outputs`` map the signature's names to tensor names,
-    ``variables`` the name of a Const node to the variable that it was."""
-
-    definition: Any
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-    variables: Mapping[str, str]
 
 
 def import_saved_model(model: Model, batch: int) -> Imported:
@@ -32,31 +21,79 @@ def import_saved_model(model: Model, batch: int) -> Imported:
     if not loaded.signatures:
         raise FormatError(f"{model.path} has no signature: export it with one (serving_default)")
     function = loaded.signatures.get("serving_default") or next(iter(loaded.signatures.values()))
-    names = {tensor.name: spec.name for spec, tensor in zip(_flat_specs(function), function.inputs, strict=False)}
     variables = {id(variable.handle): variable.name.partition(":")[0] for variable in function.variables}
-    frozen = freeze(function, names, list(function.structured_outputs), variables)
-    return _import(frozen, batch)
-
-
-def _flat_specs(function: Any) -> list[Any]:
-    import tensorflow as tf
-
-    return list(tf.nest.flatten(function.structured_input_signature))
+    definition = frozen_definition(function)
+    inputs = {tensor.name: tensor.name for tensor in function.inputs if tensor.dtype != tf.resource}
+    outputs = {tensor.name: tensor.name for tensor in function.outputs}
+    return _import(FrozenGraph(definition, inputs, outputs, _captured(function, variables)), batch)
 
 
 def import_keras(model: Model, batch: int) -> Imported:
-    """Import a ``.keras`` or ``.h5`` file by tracing it in inference mode; variables keep their Keras paths."""
+    """Import a ``.keras`` or ``.h5`` file by tracing it in inference mode.
+
+    Native names are those of layers and the paths of variables.
+    """
     import keras
     import tensorflow as tf
 
-    network = keras.models.load_model(model.path, compile=False, safe_mode=not model.trusted)
+    network = keras.saving.load_model(model.path, compile=False, safe_mode=not model.trusted)
     specs = [tf.TensorSpec((batch, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in network.inputs]
-    single = len(specs) == 1
-    traced = tf.function(lambda *tensors: network(tensors[0] if single else list(tensors), training=False))
-    function = traced.get_concrete_function(*specs)
-    names = {tensor.name: spec.name for spec, tensor in zip(specs, function.inputs, strict=False)}
+    layers: dict[str, str] = {}
+
+    def run(*tensors: Any) -> Any:
+        with recorded_layers(network) as recorded:
+            outputs = network(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
+        layers.update({name: tensor.name for name, tensor in recorded.items()})
+        return tf.nest.flatten(outputs)
+
+    function = tf.function(run, autograph=False).get_concrete_function(*specs)
     variables = {id(variable.value.handle): variable.path for variable in network.variables}
-    return _import(freeze(function, names, list(network.output_names), variables), batch)
+    inputs = {spec.name: tensor.name for spec, tensor in zip(specs, function.inputs, strict=False)}
+    ends = _numbered([tensor._keras_history.operation.name for tensor in network.outputs])
+    outputs = dict(zip(ends, (tensor.name for tensor in function.outputs), strict=True))
+    frozen = FrozenGraph(frozen_definition(function), inputs, outputs, _captured(function, variables), layers)
+    return _import(frozen, batch)
+
+
+def _numbered(names: list[str]) -> list[str]:
+    return [f"{name}#{index}" if name in names[:index] else name for index, name in enumerate(names)]
+
+
+@contextmanager
+def recorded_layers(network: Any) -> Iterator[dict[str, Any]]:
+    """While it is open, what the layers of a Keras model return: name → tensor.
+
+    A layer inside of a model is ``outer/inner``; one that runs again gets ``@1``, ``@2``; further tensors ``:1``, ``:2``.
+    """
+    import tensorflow as tf
+
+    recorded: dict[str, Any] = {}
+    path: list[str] = []
+
+    def watched(layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            path.append(layer.name)
+            result = call(*arguments, **options)
+            place = "/".join(path)
+            path.pop()
+            for index, value in enumerate(tf.nest.flatten(result)):
+                _record(recorded, f"{place}:{index}" if index else place, value)
+            return result
+
+        return run
+
+    with ExitStack() as undo:
+        for layer in network._flatten_layers(include_self=False, recursive=True):
+            if type(layer).__name__ != "InputLayer":
+                vars(layer)["call"] = watched(layer, layer.call)
+                undo.callback(vars(layer).pop, "call")
+        yield recorded
+
+
+def _record(recorded: dict[str, Any], name: str, value: Any) -> None:
+    if hasattr(value, "shape"):
+        again = sum(1 for known in recorded if known.partition("@")[0] == name)
+        recorded[f"{name}@{again}" if again else name] = value
 
 
 def import_frozen_graph(model: Model, batch: int) -> Imported:
@@ -67,33 +104,35 @@ def import_frozen_graph(model: Model, batch: int) -> Imported:
     definition.ParseFromString(Path(model.path).read_bytes())
     read = {name.partition(":")[0].lstrip("^") for node in definition.node for name in node.input}
     ends = [n.name for n in definition.node if n.name not in read and n.op not in {"Placeholder", "NoOp", "Const", "Assert"}]
-    inputs = {node.name: f"{node.name}:0" for node in definition.node if node.op == "Placeholder"}
-    outputs = {name: f"{name}:0" for name in ends}
+    inputs = {f"{node.name}:0": f"{node.name}:0" for node in definition.node if node.op == "Placeholder"}
+    outputs = {f"{name}:0": f"{name}:0" for name in ends}
     if not inputs or not outputs:
         raise FormatError(f"{model.path} is no frozen graph of a model: it has {len(inputs)} inputs and {len(outputs)} outputs")
     return _import(FrozenGraph(definition, inputs, outputs, {}), batch)
 
 
-def freeze(
-    function: Any, input_names: Mapping[str, str], output_names: Sequence[str], variable_names: Mapping[int, str]
-) -> FrozenGraph:
-    """Turn a concrete function's variables into constants.
+def frozen_definition(function: Any) -> Any:
+    """The GraphDef of a concrete function, calls inlined and variables turned into constants.
 
-    ``input_names``: tensor name → name in the signature; ``variable_names``: ``id`` of a variable's handle → its name.
+    This is TensorFlow's own ``convert_variables_to_constants_v2`` without its last step, which builds a new function
+    of the result and takes five times as long as the rest.
     """
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    from tensorflow.python.framework import convert_to_constants as converter
 
-    frozen = convert_variables_to_constants_v2(function)
-    captured = {
+    try:
+        data = converter._FunctionConverterDataInEager(func=function, lower_control_flow=True, aggressive_inlining=False)
+        return converter._replace_variables_by_constants(converter_data=data)[0]
+    except AttributeError:  # another version of TensorFlow
+        return converter.convert_variables_to_constants_v2(function).graph.as_graph_def()
+
+
+def _captured(function: Any, variable_names: Mapping[int, str]) -> dict[str, str]:
+    """Const node → name of the variable that it was; ``variable_names`` is by the ``id`` of a variable's handle."""
+    return {
         inner.name.partition(":")[0]: variable_names[id(outer)]
         for outer, inner in function.graph.captures
         if id(outer) in variable_names
     }
-    inputs = {input_names.get(t.name, t.name.partition(":")[0]): t.name for t in frozen.inputs if t.dtype.name != "resource"}
-    outputs = dict(zip(sorted(output_names), [tensor.name for tensor in frozen.outputs], strict=False))
-    if len(outputs) != len(frozen.outputs):
-        outputs = {tensor.name: tensor.name for tensor in frozen.outputs}
-    return FrozenGraph(frozen.graph.as_graph_def(), inputs, outputs, captured)
 
 
 def fix_shapes(definition: Any, batch: int) -> None:
@@ -117,4 +156,4 @@ def _import(frozen: FrozenGraph, batch: int) -> Imported:
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(frozen.definition, name="")
-    return import_around(lambda refused: import_graph(graph, frozen.inputs, frozen.outputs, frozen.variables, refused))
+    return import_around(lambda refused: import_graph(graph, frozen, refused))

@@ -8,7 +8,15 @@ from typing import Any
 
 from convfault.errors import FormatError
 from convfault.model import Model, TensorSpec
-from convfault.relax.imported import Imported, OperatorRefusedError, Origin, UnsupportedOperator, first_line, import_around
+from convfault.relax.imported import (
+    Encoding,
+    Imported,
+    OperatorRefusedError,
+    Origin,
+    UnsupportedOperator,
+    first_line,
+    import_around,
+)
 from convfault.relax.tflite_dequantize import dequantize, encoded_tensors
 
 
@@ -26,9 +34,12 @@ def import_tflite(model: Model, batch: int) -> Imported:
 def _attempt(content: bytes, refused: Mapping[str, str]) -> Imported:
     from ai_edge_litert import schema_py_generated as schema
 
-    encodings, unsupported = {}, ()
-    if refused or encoded_tensors(schema.Model.GetRootAs(content).Subgraphs(0)):
+    encodings: dict[str, Encoding] = {}
+    unsupported: tuple[UnsupportedOperator, ...] = ()
+    graph = schema.Model.GetRootAs(content).Subgraphs(0)
+    if refused or encoded_tensors(graph) or _ambiguous(graph):
         tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+        _tell_apart(tree)
         encodings = dequantize(tree)
         unsupported = _cut(tree, refused)
         content = _packed(tree)
@@ -44,6 +55,20 @@ def _attempt(content: bytes, refused: Mapping[str, str]) -> Imported:
         encodings=encodings,
         unsupported=unsupported,
     )
+
+
+def _ambiguous(graph: Any) -> bool:
+    names = [graph.Tensors(index).Name() for index in range(graph.TensorsLength())]
+    return len(set(names)) < len(names)
+
+
+def _tell_apart(tree: Any) -> None:
+    """Give tensors of one name different ones, in place, as the TFLite session does; TVM would mix them up."""
+    seen: set[bytes] = set()
+    for index, tensor in enumerate(tree.subgraphs[0].tensors):
+        name = tensor.name or b""
+        tensor.name = name + f"#{index}".encode() if name in seen else name
+        seen.add(tensor.name)
 
 
 def _packed(tree: Any) -> bytes:

@@ -16,7 +16,7 @@ from convfault.zoo.download import is_address
 
 CALIBRATED, IMAGENET = "calibrated", "imagenet"
 DETAILS = "details.json"
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Raise it when a change to the builders changes what they write."""
 
 BUILDERS = {

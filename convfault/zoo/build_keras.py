@@ -40,17 +40,17 @@ def build(description: Mapping[str, Any], weights: str, calibration: str, target
 
 def export(model: Any, target: str) -> None:
     """A SavedModel whose ``serving_default`` takes float32 (N, size, size, 3), N free, and gives ``predictions``."""
+    import keras
     import tensorflow as tf
-
-    specification = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)
 
     def serve(pictures: Any) -> dict[str, Any]:
         return {"predictions": model(pictures, training=False)}
 
-    holder = tf.Module()
-    holder.model = model
-    holder.serve = tf.function(serve, input_signature=[specification])
-    tf.saved_model.save(holder, target, signatures={"serving_default": holder.serve})
+    archive = keras.export.ExportArchive()  # tracks the variables such that converters can freeze them
+    archive.track(model)
+    specification = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)
+    archive.add_endpoint("serve", serve, input_signature=[specification])
+    archive.write_out(target, verbose=False)
 
 
 def construct(description: Mapping[str, Any], classes: int, weights: str | None = None) -> Any:

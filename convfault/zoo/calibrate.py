@@ -20,9 +20,6 @@ from convfault.zoo.catalogue import Entry
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-STATISTICS = 100
-"""Pictures that the normalisations' statistics are measured on."""
-
 
 @dataclass(frozen=True)
 class Result:
@@ -36,14 +33,20 @@ class Result:
 
 
 def calibrate(
-    entry: Entry, maker: str, training: int, held_out: int, progress: Callable[[str], None] = partial(print, flush=True)
+    entry: Entry,
+    maker: str,
+    training: int | None,
+    held_out: int,
+    progress: Callable[[str], None] = partial(print, flush=True),
 ) -> Result:
     """Measure, fit and write ``models/<name>/calibration-<maker>.npz``; ``maker`` is ``torch`` or ``keras``.
 
-    ``training`` and ``held_out`` are numbers of pictures of the embedded set.
+    ``training`` and ``held_out`` are numbers of pictures of the embedded set; without ``training`` the description's.
     """
     import numpy as np
 
+    settings = entry.description["calibration"]
+    training = training or int(settings["training"])
     fractals = Fractals(shipped.description("datasets", entry.description["dataset"]))
     classes = entry.classes
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +56,7 @@ def calibrate(
         arguments: dict[str, Any] = {
             "description": entry.description,
             "batches": batches.to_record(),
-            "statistics": STATISTICS,
+            "statistics": settings["statistics"],
             "target": folder,
         }
         process.run(process.Job(f"convfault.zoo.calibrate_{maker}:measure", arguments, stage="measure")).unwrap()

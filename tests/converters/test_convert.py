@@ -84,6 +84,13 @@ def test_a_second_run_converts_nothing(source: Model, cache: Cache) -> None:
     assert calls(source) == 1
 
 
+def test_a_result_names_the_options_that_are_not_the_default(source: Model, cache: Cache) -> None:
+    for strength, expected in ((1, {}), (2, {"strength": 2})):
+        (hop,) = convert(route(copying(), strength=strength), source, {}, cache).hops
+        assert hop.options == expected
+        assert hop.all_options == {"strength": strength}
+
+
 def test_other_options_other_content_and_other_code_convert_again(source: Model, cache: Cache) -> None:
     convert(route(copying()), source, {}, cache)
     assert not convert(route(copying(), strength=2), source, {}, cache).hops[0].cached

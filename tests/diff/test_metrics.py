@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from convfault.diff import metrics
+from tests import properties  # noqa: F401 -- sets how they run
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(2, 12))
 # few distinct values, so that ties happen, beside any others
@@ -188,6 +189,6 @@ def test_the_ranks_of_a_whole_imagenet_sized_run_take_well_under_a_second():
     source = np.random.default_rng(0).standard_normal((5500, 1000), dtype=np.float32)
     target = source + np.float32(0.1) * np.random.default_rng(1).standard_normal(source.shape, dtype=np.float32)
     one, other = metrics.top_labels(source), metrics.top_labels(target)
-    start = time.perf_counter()
+    start = time.process_time()
     metrics.kendall_tau(source, target, one, other)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

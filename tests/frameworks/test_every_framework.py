@@ -93,7 +93,9 @@ def test_the_same_inner_values_in_every_framework(model: Model, session: Session
     values = session.run(feeds(session, layout), [pooled]).tensors[pooled]
     logits = values @ tiny.weights()["dense/kernel"] + tiny.weights()["dense/bias"]
     odds = np.exp(logits - logits.max(1, keepdims=True))
-    np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), session.run(feeds(session, layout)).output(), atol=1e-5)
+    np.testing.assert_allclose(
+        odds / odds.sum(1, keepdims=True), session.run(feeds(session, layout)).output(), atol=1e-5
+    )
 
 
 def test_unknown_tensor_is_refused_with_the_nearest(model: Model, session: Session) -> None:
@@ -142,9 +144,7 @@ SINGLE_FILES = ("torch", "keras", "frozen_graph", "tflite", "onnx")
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "scrambled"])
 @pytest.mark.parametrize("kind", SINGLE_FILES)
-def test_damaged_file_is_one_sentence(
-    request: pytest.FixtureRequest, tmp_path: Path, kind: str, damage: str
-) -> None:
+def test_damaged_file_is_one_sentence(request: pytest.FixtureRequest, tmp_path: Path, kind: str, damage: str) -> None:
     sound: Path = request.getfixturevalue(f"tiny_{kind}")
     content = bytearray(sound.read_bytes())
     if damage == "truncated":
@@ -169,7 +169,9 @@ def test_damaged_file_is_one_sentence(
 def test_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, name: str, package: str) -> None:
     framework = FRAMEWORKS[name]
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingPackageError, match=rf"{package} is not installed: pip install \"convfault\[{framework.extra}\]"):
+    with pytest.raises(
+        MissingPackageError, match=rf"{package} is not installed: pip install \"convfault\[{framework.extra}\]"
+    ):
         framework.signature(Model("nowhere", {"tf": "frozen_graph", "torch": "pt2"}.get(name, name)))
 
 

@@ -61,7 +61,9 @@ def test_several_inputs_and_outputs_keep_their_names(tmp_path: Path) -> None:
     from keras import layers
 
     left, right = keras.Input((2,), name="left"), keras.Input((2,), name="right")
-    network = keras.Model([left, right], [layers.Add(name="plus")([left, right]), layers.Subtract(name="less")([left, right])])
+    network = keras.Model(
+        [left, right], [layers.Add(name="plus")([left, right]), layers.Subtract(name="less")([left, right])]
+    )
     with KERAS.open(saved(network, tmp_path / "two.keras")) as session:
         assert [spec.name for spec in session.signature.outputs] == ["plus", "less"]
         trace = session.run({"right": np.ones((3, 2), np.float32), "left": np.full((3, 2), 5, np.float32)})
@@ -85,7 +87,7 @@ def test_lambda_layer_needs_trust(tmp_path: Path, suffix: str) -> None:
     layer = keras.layers.Lambda(lambda x: x * 2.0, output_shape=(3,))
     network = keras.Sequential([keras.Input((3,), name="x"), layer])
     path = tmp_path / f"lambda{suffix}"
-    with pytest.raises(TrustError, match="Lambda layer.*--trust"):
+    with pytest.raises(TrustError, match=r"Lambda layer.*--trust"):
         KERAS.signature(saved(network, path))
     with KERAS.open(Model.from_path(str(path), trusted=True)) as session:
         name = session.signature.inputs[0].name

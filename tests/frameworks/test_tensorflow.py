@@ -72,7 +72,7 @@ def test_inner_tensors_are_those_of_a_graph_session(tiny_frozen_graph: Path) -> 
 @pytest.mark.parametrize("save", [saved, frozen])
 def test_operator_that_writes_a_file_needs_trust(tmp_path: Path, save: Any) -> None:
     target = tmp_path / "target"
-    with pytest.raises(TrustError, match="WriteFile.*--trust"):
+    with pytest.raises(TrustError, match=r"WriteFile.*--trust"):
         TENSORFLOW.open(save(tmp_path, writing(target)))
     assert not target.exists()
     shutil.rmtree(tmp_path / "saved", ignore_errors=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,17 @@ def test_operator_of_tensorflow_alone_is_named(tmp_path: Path) -> None:
     model = converted(tmp_path, lambda x: tf.linalg.inv(x), 1, 4, 4, flex=True)
     with pytest.raises(FormatError, match="FlexMatrixInverse"):
         TFLITE.signature(model)
+
+
+def test_interpreter_of_tensorflow_serves_where_litert_is_absent(
+    monkeypatch: pytest.MonkeyPatch, tiny_tflite: Path
+) -> None:
+    model = Model.from_path(str(tiny_tflite))
+    expected = answer(model)
+    for name in ("ai_edge_litert", "ai_edge_litert.interpreter", "ai_edge_litert.schema_py_generated"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert interpreter_class().__module__.startswith("tensorflow")
+    np.testing.assert_allclose(answer(model, Perturbation(1e-9)), expected, atol=1e-6)
 
 
 def test_empty_weights_are_one_sentence(tmp_path: Path, tiny_tflite: Path) -> None:

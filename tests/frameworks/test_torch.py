@@ -162,7 +162,9 @@ def test_function_with_weights_answers_like_the_module(project: Path) -> None:
 
 
 def test_function_captures_leaves_and_takes_a_given_signature(project: Path) -> None:
-    given = Signature((TensorSpec("image", (None, 3, 16, 16), "float32"),), (TensorSpec("odds", (None, 10), "float32"),))
+    given = Signature(
+        (TensorSpec("image", (None, 3, 16, 16), "float32"),), (TensorSpec("odds", (None, 10), "float32"),)
+    )
     with TORCH.open(Model.from_path("network:make").with_signature(given)) as session:
         assert session.signature == given
         assert session.tensors()[0] == TensorSpec("features.0.0", (None, 16, 16, 16), "float32")
@@ -210,7 +212,6 @@ def test_weights_that_do_not_fit_are_one_sentence(project: Path) -> None:
 
 def test_weights_that_are_a_pickle_of_code_need_trust(project: Path) -> None:
     mark = project / "mark"
-    (project / "weights.pt").write_bytes(pickle.dumps({"classifier.bias": Mark(mark)}))
     import torch
 
     torch.save({"classifier.bias": Mark(mark)}, project / "weights.pt")
@@ -226,9 +227,7 @@ def test_weights_that_are_none_are_one_sentence(project: Path, content: bytes) -
         TORCH.signature(Model.from_path("network:make", str(project / "weights.pt")))
 
 
-def test_pickle_in_an_archive_needs_trust(
-    tmp_path: Path, tiny_torch: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_pickle_in_an_archive_needs_trust(tmp_path: Path, tiny_torch: Path, caplog: pytest.LogCaptureFixture) -> None:
     import torch
 
     caplog.set_level(logging.ERROR, logger="torch._export.serde.serialize")  # whose warning is itself malformed
@@ -278,7 +277,9 @@ def test_object_among_the_constants_needs_trust(tmp_path: Path, tiny_torch: Path
 
     path = rewritten(tiny_torch, tmp_path / "object.pt2", change)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
-        archive.writestr(f"{archive.namelist()[0].partition('/')[0]}/data/constants/opaque_obj_0", pickle.dumps(Mark(mark)))
+        archive.writestr(
+            f"{archive.namelist()[0].partition('/')[0]}/data/constants/opaque_obj_0", pickle.dumps(Mark(mark))
+        )
     with pytest.raises(TrustError):
         TORCH.signature(Model.from_path(str(path)))
     assert not mark.exists()
