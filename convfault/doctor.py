@@ -66,7 +66,7 @@ def import_module(module: str) -> None:
     import importlib
 
     if module in {"torchvision", "onnx2torch"}:
-        from convfault.frameworks.torchvision_operators import ensure
+        from convfault.native.torchvision_operators import ensure
 
         ensure()
     importlib.import_module(module)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -93,6 +95,9 @@ class Model:
     @cached_property
     def sha256(self) -> str:
         """Of the content: file, folder, or a function's text and its weights."""
+        if self.format == "onnx":
+            files = [Path(self.path), *_external_data(Path(self.path))]
+            return cache.hash_path(files[0]) if len(files) == 1 else cache.key(*map(cache.hash_path, files))
         if self.format != "torch_function":
             return cache.hash_path(Path(self.path))
         parts = [self.path, cache.hash_path(Path(self.weights)) if self.weights else None]
@@ -168,6 +173,20 @@ def detect_format(path: Path) -> str:
     if not _fits(named, seen):
         raise FormatError(f"{path} is named like {named} but its content {_describe(seen)}")
     return named
+
+
+LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])", re.DOTALL)
+"""The protobuf entry that names a file beside an ONNX model; the byte is the length of the name."""
+
+
+def _external_data(path: Path) -> list[Path]:
+    """The files beside an ONNX model that hold its weights, without the onnx package."""
+    names = set()
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for found in LOCATION.finditer(content):
+            name = content[found.end() : found.end() + found.group(1)[0]]
+            names.add(name.decode("utf-8", errors="replace"))
+    return sorted(place for name in names if (place := path.parent / name).is_file())
 
 
 def _is_function(path: str) -> bool:

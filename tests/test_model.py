@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convfault.errors import FormatError, InputError, UsageError
@@ -72,3 +73,15 @@ def test_a_model_survives_the_way_to_another_process() -> None:
     spec = TensorSpec("x", (None, 3, 8, 8), "float32")
     model = Model("a.onnx", "onnx", "a", signature=Signature((spec,), (spec,)), preprocessing=Preprocessing())
     assert Model.from_record(model.to_record()) == model
+
+
+def test_weights_beside_an_onnx_model_count_as_its_content(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    tensor = onnx.numpy_helper.from_array(np.zeros(4096, np.float32), "w")
+    graph = onnx.helper.make_graph([], "g", [], [], [tensor])
+    place = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph), place, save_as_external_data=True, location="weights.bin")
+    before = Model.from_path(str(place)).sha256
+    assert Model.from_path(str(place)).sha256 == before
+    (tmp_path / "weights.bin").write_bytes(b"\1" * 16384)
+    assert Model.from_path(str(place)).sha256 != before

@@ -40,7 +40,7 @@ LITERAL_SIZE = 64
 
 def convert(source: Model, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Convert and export; the input keeps its layout, the batch stays free where ``torch.export`` can follow it."""
-    from convfault.frameworks.torchvision_operators import ensure
+    from convfault.native.torchvision_operators import ensure
 
     ensure()
     import onnx

@@ -13,8 +13,8 @@ def exported_program(model: Model) -> Any:
 
     Raises ``TrustError`` when reading it would execute something and the model is not trusted.
     """
-    from convfault.frameworks import torch_archive
-    from convfault.frameworks.torchvision_operators import ensure
+    from convfault.native import torch_archive
+    from convfault.native.torchvision_operators import ensure
 
     ensure()
     if model.format == "torch_function":
@@ -24,8 +24,8 @@ def exported_program(model: Model) -> Any:
 
 def module(model: Model) -> Any:
     """The ``nn.Module`` that ``module:function`` returns, in evaluation mode, its weights loaded."""
-    from convfault.frameworks import torch_function
-    from convfault.frameworks.torchvision_operators import ensure
+    from convfault.native import torch_function
+    from convfault.native.torchvision_operators import ensure
 
     ensure()
     return torch_function.load(model)

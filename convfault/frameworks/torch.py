@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from convfault.frameworks import torch_archive, torch_function
 from convfault.frameworks.base import Framework, Perturbation, Session, joined, reading, threads
 from convfault.frameworks.torch_names import node_names, perturb_scales
-from convfault.frameworks.torchvision_operators import ensure
 from convfault.model import Model, Signature, TensorSpec
+from convfault.native import torch_archive, torch_function
+from convfault.native.torchvision_operators import ensure
 from convfault.trace import Trace
 
 if TYPE_CHECKING:

@@ -85,7 +85,7 @@ def _attempts(
     from convfault.matrix import cluster
 
     rest = [task for task in tried if task.cell.key not in known]
-    yield from cluster.attempts(rest, settings.cluster, settings.function, settings.arguments)
+    yield from cluster.attempts(rest, settings.cluster, settings.function, settings.arguments, settings.stall_seconds)
 
 
 def _here(
@@ -150,8 +150,13 @@ class Crew:
     def attempt(self, task: Task) -> Attempt:
         """Try one cell in a process of its own and wait for its end."""
         settings = self._settings
-        environment = {"CONVFAULT_THREADS": str(self._threads)}
-        job = cell_job(task, settings.function, settings.arguments, settings.stall_seconds, environment)
+        job = Job(
+            settings.function,
+            {"cell": task.cell.to_record(), **settings.arguments},
+            f"try {task.cell}",
+            stall_seconds=settings.stall_seconds,
+            environment={"CONVFAULT_THREADS": str(self._threads)},
+        )
         with self._lock:
             if self._stopped:
                 raise CancelledError
@@ -162,15 +167,3 @@ class Crew:
         with self._lock:
             self._busy.discard(worker)
         return outcomes.conclude(task.cell, outcome)
-
-
-def cell_job(
-    task: Task,
-    function: str,
-    arguments: Mapping[str, Any],
-    stall_seconds: float | None,
-    environment: Mapping[str, str],
-) -> Job:
-    """The process that tries one cell."""
-    given = {"cell": task.cell.to_record(), **arguments}
-    return Job(function, given, f"try {task.cell}", stall_seconds=stall_seconds, environment=environment)

@@ -78,7 +78,11 @@ def from_report(cell: Cell, report: Report, seconds: float) -> CellOutcome:
 def _crashed(base: CellOutcome, report: Report) -> CellOutcome:
     """The last hop failed, or all did their work and the target cannot be read or run: the fault of its maker."""
     last = report.route[-1] if report.route else {"tool": "", "tool_version": "", "status": "ok", "log": ""}
-    made: dict[str, Any] = {"tool": last["tool"], "tool_version": str(last["tool_version"] or ""), "hop": len(report.route) - 1}
+    made: dict[str, Any] = {
+        "tool": last["tool"],
+        "tool_version": str(last["tool_version"] or ""),
+        "hop": len(report.route) - 1,
+    }
     if last["status"] != "ok":
         return failed(base, CONVERT, last["status"], last["message"], last["log"], **made)
     message = report.comparison.reasons[0]
@@ -128,6 +132,11 @@ def conclude(cell: Cell, outcome: Outcome) -> Attempt:
     if outcome.status in FAILED or "SIGKILL" in outcome.message:
         return Attempt(failed(base, RUN, outcome.status, outcome.message, outcome.log))
     return Attempt(_defect(base, outcome, error))
+
+
+def lost(cell: Cell, message: str) -> CellOutcome:
+    """The outcome of a cell that took every worker of a cluster down that tried it."""
+    return failed(CellOutcome(cell, CRASH), RUN, CRASH, f"the workers that tried it were lost: {message}")
 
 
 def _defect(base: CellOutcome, outcome: Outcome, error: ConvfaultError | None) -> CellOutcome:

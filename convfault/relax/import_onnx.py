@@ -147,8 +147,11 @@ def _importer_class() -> Any:
             found = own(inputs, attrs) if own else None
             if found is None:
                 found = super()._convert_operator(op_name, inputs, attrs, opset)
-            if isinstance(found, Call) and not isinstance(found.ty, relax.ShapeType):
-                return self.bb.emit(found)
-            return self.bb.normalize(found) if isinstance(found, relax.Expr) else found
+            if not isinstance(found, relax.Expr):
+                return found
+            found = self.bb.normalize(found)
+            # whole numbers are mostly sizes on their way into a Reshape, which TVM recognizes only unbound
+            sizes = "int" in str(getattr(found.ty, "dtype", ""))
+            return self.bb.emit(found) if isinstance(found, Call) and not sizes else found
 
     return NamedImporter

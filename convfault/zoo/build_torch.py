@@ -43,7 +43,7 @@ def export(module: Any, size: int, target: str) -> None:
 
 def construct(description: Mapping[str, Any], classes: int, auxiliary: bool = False) -> Any:
     """The bare architecture, as torchvision makes it."""
-    from convfault.frameworks.torchvision_operators import ensure
+    from convfault.native.torchvision_operators import ensure
 
     ensure()
     from torchvision import models
@@ -90,7 +90,7 @@ def apply_calibration(module: Any, description: Mapping[str, Any], path: Path) -
 
 def published(description: Mapping[str, Any]) -> Any:
     """torchvision's own published weights, through torchvision's own loading."""
-    from convfault.frameworks.torchvision_operators import ensure
+    from convfault.native.torchvision_operators import ensure
 
     ensure()
     from torchvision import models

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +30,7 @@ class Result:
     bytes: int
 
 
-def calibrate(
-    entry: Entry,
-    maker: str,
-    training: int | None,
-    held_out: int,
-    progress: Callable[[str], None] = partial(print, flush=True),
-) -> Result:
+def calibrate(entry: Entry, maker: str, training: int | None, held_out: int) -> Result:
     """Measure, fit and write ``models/<name>/calibration-<maker>.npz``; ``maker`` is ``torch`` or ``keras``.
 
     ``training`` and ``held_out`` are numbers of pictures of the embedded set; without ``training`` the description's.
@@ -50,9 +42,7 @@ def calibrate(
     fractals = Fractals(shipped.description("datasets", entry.description["dataset"]))
     classes = entry.classes
     with tempfile.TemporaryDirectory() as folder:
-        progress(f"{entry.name} {maker}: drawing {training + held_out} pictures")
         batches = _draw(fractals, entry.preprocessing(maker), folder, training, held_out)
-        progress(f"{entry.name} {maker}: measuring")
         arguments: dict[str, Any] = {
             "description": entry.description,
             "batches": batches.to_record(),

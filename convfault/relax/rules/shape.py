@@ -64,6 +64,26 @@ def sink_reshapes_of_two(draft: Draft, layer: Layer) -> Layer | None:
     return replace(reshapes[0], id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
 
 
+def sink_reshape_beside_constant(draft: Draft, layer: Layer) -> Layer | None:
+    """A reshaped row of numbers is combined with a constant before the reshape, the constant being reshaped back."""
+    position = next((index for index, name in enumerate(layer.inputs) if draft.layers[name].kind == "constant"), None)
+    if position is None:
+        return None
+    reshape, constant = draft.layers[layer.inputs[1 - position]], draft.layers[layer.inputs[position]]
+    if reshape.kind != "reshape" or reshape.shape != layer.shape or sum(side != 1 for side in layer.shape) > 1:
+        return None
+    source, parameter = draft.input_of(reshape), constant.parameters["values"]
+    if source.kind == "constant":
+        return None
+    values = np.broadcast_to(parameter.values, layer.shape).reshape(source.shape)
+    beside = draft.add(
+        "constant", (), source.shape, parameters={"values": parameter.with_values(values)}, dtype=constant.dtype
+    )
+    names = (beside.id, source.id) if position == 0 else (source.id, beside.id)
+    early = draft.add(layer.kind, names, source.shape, layer.hyperparameters, {}, _behind(layer, source), layer.dtype)
+    return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
+
+
 def merge_concats(draft: Draft, layer: Layer) -> Layer | None:
     """A join of joins along the same axis joins all at once."""
     names: list[str] = []
@@ -88,6 +108,7 @@ RULES = (
     Rule("merge_reshapes", frozenset({"reshape"}), merge_reshapes),
     Rule("sink_reshape", kinds.POINTWISE | {"affine", "softmax", "log_softmax"}, sink_reshape),
     Rule("sink_reshapes_of_two", kinds.BINARY, sink_reshapes_of_two),
+    Rule("sink_reshape_beside_constant", kinds.BINARY, sink_reshape_beside_constant),
     Rule("merge_concats", frozenset({"concat"}), merge_concats),
     Rule("merge_slices", frozenset({"slice"}), merge_slices),
 )
