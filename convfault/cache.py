@@ -22,6 +22,8 @@ from typing import Any
 from convfault.errors import StorageError
 
 DEFAULT_LIMIT_BYTES = 30_000_000_000
+UNCOUNTED = frozenset({"locks", "environments"})
+"""Folders of the root that are no entries: what is in them is never dropped to make room."""
 
 
 def key(*parts: Any) -> str:
@@ -172,7 +174,7 @@ class Cache:
         """All complete entries: folder, bytes, time of last use."""
         found = []
         for kind in self.root.iterdir() if self.root.is_dir() else ():
-            for place in kind.iterdir() if kind.is_dir() and kind.name != "locks" else ():
+            for place in kind.iterdir() if kind.is_dir() and kind.name not in UNCOUNTED else ():
                 if place.is_dir() and not place.name.startswith("."):
                     size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
                     found.append((place, size, place.stat().st_mtime))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import convfault
+from convfault.cache import Cache
 from convfault.comparison import Comparison, Tolerance
 from convfault.converters.route import all_routes
 from convfault.diff import tolerance
@@ -22,6 +23,15 @@ from convfault.errors import FormatError, SubjectError
 from convfault.frameworks import runs
 from convfault.frameworks.base import Perturbation
 from convfault.frameworks.runs import Pass, Side, SideRun
+from convfault.matrix import make as making
+from convfault.matrix import outcomes
+from convfault.matrix import regress as regression
+from convfault.matrix.cells import Cell, Matrix
+from convfault.matrix.executor import Heartbeat
+from convfault.matrix.make import Work
+from convfault.matrix.outcomes import Attempt
+from convfault.matrix.regress import Regression
+from convfault.matrix.selection import Selection
 from convfault.model import Model
 from convfault.preparation import Pair, prepare, sides
 from convfault.process import Outcome
@@ -196,3 +206,35 @@ def versions(framework: str) -> dict[str, str]:
     except convfault.errors.MissingPackageError:
         found = {}
     return {**found, "numpy": metadata.version("numpy"), "python": platform.python_version()}
+
+
+def matrix(selection: Selection, work: Work | None = None, context: Context | None = None) -> Matrix:
+    """Every model, pair and route that was chosen, each diffed in a process of its own; a killed run goes on."""
+    return making.make(selection, work or Work(), context or Context(), "convfault.pipeline:run_cell")
+
+
+def run_cell(
+    cell: Mapping[str, Any],
+    selection: Mapping[str, Any],
+    cache: str,
+    seconds: float,
+    megabytes: float | None,
+    page: bool,
+) -> dict[str, Any]:
+    """Job: diff one cell of a matrix; what became of it, with its report."""
+    from convfault.render import html
+
+    begun, mine = time.monotonic(), Cell.from_record(cell)
+    request = Selection.from_record(selection).request(mine.model, mine.source, mine.target, mine.route)
+    report = diff(request, Context(Cache(Path(cache)), Heartbeat(), seconds=seconds, megabytes=megabytes))
+    outcome = outcomes.from_report(mine, report, time.monotonic() - begun)
+    return Attempt(outcome, report.to_record(), html.page(report) if page else None).to_record()
+
+
+def regress(
+    baseline: Path, selection: Selection, work: Work | None = None, context: Context | None = None
+) -> Regression:
+    """The cells that were chosen (none chosen: those of the baseline), against what the baseline says of them."""
+    before = Matrix.read(baseline)
+    chosen = Selection.from_record(before.settings) if selection == Selection() else selection
+    return regression.compare(before, matrix(chosen, work, context))

@@ -44,6 +44,8 @@ class Job:
     ``stage`` names the work in messages ("convert with tf2onnx"); ``python`` is the interpreter to use;
     ``stall_seconds`` is how long it may go without sending an event once it is waited for;
     ``log`` receives all that the function and its libraries print (a temporary file when None).
+    ``import_from`` is a folder that holds nothing but the package convfault: an interpreter with packages of its own
+    imports convfault from there, and sees neither what is installed beside it here nor the user's PYTHONPATH.
     """
 
     function: str
@@ -55,6 +57,7 @@ class Job:
     megabytes: float | None = None
     log: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    import_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Worker:
                 stderr=log,
                 pass_fds=(write,),
                 start_new_session=True,
-                env=_environment(job.environment),
+                env=_environment(job),
             )
         os.close(write)
         self._pipe, self._lines, self._rest = read, list[bytes](), b""
@@ -248,19 +251,25 @@ def wait_for_go() -> None:
         os._exit(1)
 
 
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    package_parent = str(Path(__file__).resolve().parent.parent)
-    path = os.environ.get("PYTHONPATH")
+def _environment(job: Job) -> dict[str, str]:
     return {
         **os.environ,
-        "PYTHONPATH": package_parent + (os.pathsep + path if path else ""),
+        "PYTHONPATH": os.pathsep.join(_import_paths(job)),
         "PYTHONSAFEPATH": "1",
+        "PYTHONNOUSERSITE": "1" if job.import_from else os.environ.get("PYTHONNOUSERSITE", ""),
         "PYTHONUNBUFFERED": "1",
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"),
         "CUDA_VISIBLE_DEVICES": "",
-        **extra,
+        **job.environment,
     }
+
+
+def _import_paths(job: Job) -> list[str]:
+    if job.import_from is not None:
+        return [str(job.import_from)]
+    path = os.environ.get("PYTHONPATH")
+    return [str(Path(__file__).resolve().parent.parent), *([path] if path else [])]
 
 
 def _resident_megabytes(pid: int) -> float:
@@ -316,6 +325,8 @@ def _error_event(error: BaseException) -> Event:
 
 def _main() -> None:
     global _events
+    if sys.version_info < (3, 11):  # older ones know no PYTHONSAFEPATH and begin with the working directory
+        sys.path.pop(0)
     _events = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
     job = json.loads(sys.stdin.readline())
     _die_with_parent(job["parent"])

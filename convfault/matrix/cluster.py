@@ -77,7 +77,7 @@ def _limited(client: Client) -> bool:
 
 def _submitted(
     client: Client, tasks: Sequence[Task], given: Mapping[str, Any], limited: bool
-) -> dict[Future, tuple[Task, bool]]:
+) -> dict[Future[Any], tuple[Task, bool]]:
     """Every task with whether it waits for none: one that goes on from what others make gets those as arguments."""
     makers, found = dict[str, Any](), dict[Any, tuple[Task, bool]]()
     for task in tasks:
@@ -89,7 +89,9 @@ def _submitted(
     return found
 
 
-def _submit(client: Client, task: Task, before: Sequence[Future], given: Mapping[str, Any], limited: bool) -> Future:
+def _submit(
+    client: Client, task: Task, before: Sequence[Future[Any]], given: Mapping[str, Any], limited: bool
+) -> Future[Any]:
     megabytes = max([task.megabytes, *(step.megabytes for step in task.steps)])
     return client.submit(
         attempt,

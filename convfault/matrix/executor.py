@@ -17,7 +17,7 @@ from convfault.matrix.cells import CellOutcome
 from convfault.matrix.outcomes import Attempt
 from convfault.matrix.plan import Task, in_order
 from convfault.matrix.store import Store
-from convfault.process import Job, Worker
+from convfault.process import Job, Worker, report
 from convfault.progress import Progress
 
 PHASE = "cells"
@@ -167,3 +167,16 @@ class Crew:
         with self._lock:
             self._busy.discard(worker)
         return outcomes.conclude(task.cell, outcome)
+
+
+class Heartbeat:
+    """Inside a cell's process: progress that tells the executor that the cell is alive."""
+
+    def start(self, phase: str, total: int | None) -> None:
+        report("phase", phase=phase)
+
+    def update(self, phase: str, done: int) -> None:
+        report("progress", phase=phase, done=done)
+
+    def finish(self, phase: str) -> None:
+        report("phase_done", phase=phase)

@@ -46,8 +46,8 @@ class Step:
 class Task:
     """A cell with what it takes. ``steps`` are what it shares, in order; ``megabytes`` what running both sides takes.
 
-    ``length`` is the number of hops. ``fingerprint`` is of what decides its outcome beside the cell itself: versions of its tools, data, settings.
-    ``refusal`` says why it cannot be tried at all (empty: it can).
+    ``length`` is the number of hops. ``fingerprint`` is of what decides its outcome beside the cell itself: versions of
+    its tools, data, settings. ``refusal`` says why it cannot be tried at all (empty: it can).
     """
 
     cell: Cell

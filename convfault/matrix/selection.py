@@ -82,8 +82,9 @@ class Selection:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Selection:
         """Read back what ``to_record`` wrote."""
-        known: dict[str, Any] = {item.name: record[item.name] for item in fields(cls) if item.name in record}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+        known = {item.name: record[item.name] for item in fields(cls) if item.name in record}
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
+        return cls(**values)
 
 
 def _framework(text: str) -> str:

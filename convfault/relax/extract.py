@@ -34,6 +34,7 @@ class Extraction:
         function = self.imported.module["main"]
         self._inputs(function.params)
         bindings = [binding for block in function.body.blocks for binding in block.bindings]
+        self._name_tuples(bindings)
         origins = self._origins(bindings)
         for binding, operators in zip(bindings, origins, strict=True):
             tensor = self._tensor(binding.var)
@@ -42,6 +43,15 @@ class Extraction:
         ends = self.layers[hash(function.body.body)]
         self.draft.outputs = list(ends) if isinstance(ends, tuple) else [ends]
         return self.draft.graph(encodings=self.imported.encodings, unsupported=self.imported.unsupported)
+
+    def _name_tuples(self, bindings: list[Any]) -> None:
+        """An operator that returns a tuple goes by the name of its first part: batch normalization."""
+        from tvm import relax
+
+        for binding in bindings:
+            value = binding.value
+            if isinstance(value, relax.TupleGetItem) and value.index == 0 and hash(binding.var) in self._tensors:
+                self._tensors.setdefault(hash(value.tuple_value), self._tensors[hash(binding.var)])
 
     def _inputs(self, parameters: Any) -> None:
         specs = self.imported.inputs
@@ -78,7 +88,8 @@ class Extraction:
         from tvm.ir import Call
 
         if isinstance(value, Call):
-            return self._call(value)
+            tensors = isinstance(value.ty, (relax.TensorType, relax.TupleType))
+            return self._call(value) if tensors else ()  # the rest are shapes, which are static and known
         if isinstance(value, relax.TupleGetItem):
             whole = self.of(value.tuple_value)
             return whole[value.index] if isinstance(whole, tuple) else whole
@@ -155,6 +166,9 @@ def plain(value: Any) -> Any:
     """A Relax attribute as numbers, text and tuples of them."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    for parts in ("fields", "values"):  # a tuple, a shape
+        if hasattr(value, parts):
+            return tuple(plain(item) for item in getattr(value, parts))
     if hasattr(value, "value"):
         return value.value.numpy().tolist() if hasattr(value.value, "numpy") else value.value
     if hasattr(value, "__iter__"):

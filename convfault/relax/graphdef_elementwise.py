@@ -25,6 +25,10 @@ def _same(node: Node) -> Any:
     return node.inputs[0]
 
 
+def _all_same(node: Node) -> Any:
+    return list(node.inputs)
+
+
 def _relu6(node: Node) -> Any:
     from tvm import relax
 
@@ -176,6 +180,7 @@ OPERATORS: dict[str, Operator] = {
     "BiasAdd": _bias_add,
     "Cast": _cast,
     "Elu": _elu,
+    "IdentityN": _all_same,
     "FusedBatchNorm": _batch_norm,
     "FusedBatchNormV2": _batch_norm,
     "FusedBatchNormV3": _batch_norm,

@@ -7,7 +7,15 @@ from typing import Any
 
 from convfault.errors import ShapeError
 from convfault.model import Model, TensorSpec
-from convfault.relax.imported import Imported, OperatorRefusedError, Origin, UnsupportedOperator, first_line, import_around
+from convfault.relax.imported import (
+    Imported,
+    OperatorRefusedError,
+    Origin,
+    UnsupportedOperator,
+    first_line,
+    import_around,
+)
+from convfault.relax.onnx_fold import fold_sizes
 
 
 def import_onnx(model: Model, batch: int) -> Imported:
@@ -16,6 +24,7 @@ def import_onnx(model: Model, batch: int) -> Imported:
 
     proto = onnx.load(model.path)
     fix_shapes(proto.graph, batch)
+    fold_sizes(proto)
     return import_around(lambda refused: _attempt(proto, refused))
 
 

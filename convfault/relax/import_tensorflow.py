@@ -23,7 +23,8 @@ def import_saved_model(model: Model, batch: int) -> Imported:
     function = loaded.signatures.get("serving_default") or next(iter(loaded.signatures.values()))
     variables = {id(variable.handle): variable.name.partition(":")[0] for variable in function.variables}
     definition = frozen_definition(function)
-    inputs = {tensor.name: tensor.name for tensor in function.inputs if tensor.dtype != tf.resource}
+    captured = {inner.name for _, inner in function.graph.captures}
+    inputs = {tensor.name: tensor.name for tensor in function.inputs if tensor.name not in captured}
     outputs = {tensor.name: tensor.name for tensor in function.outputs}
     return _import(FrozenGraph(definition, inputs, outputs, _captured(function, variables)), batch)
 
@@ -119,11 +120,28 @@ def frozen_definition(function: Any) -> Any:
     """
     from tensorflow.python.framework import convert_to_constants as converter
 
+    captured = {inner.name.partition(":")[0]: outer for outer, inner in function.graph.captures}
     try:
         data = converter._FunctionConverterDataInEager(func=function, lower_control_flow=True, aggressive_inlining=False)
-        return converter._replace_variables_by_constants(converter_data=data)[0]
+        definition = converter._replace_variables_by_constants(converter_data=data)[0]
     except AttributeError:  # another version of TensorFlow
-        return converter.convert_variables_to_constants_v2(function).graph.as_graph_def()
+        definition = converter.convert_variables_to_constants_v2(function).graph.as_graph_def()
+    for node in definition.node:
+        if node.op == "Placeholder" and node.name in captured:
+            _make_constant(node, captured[node.name].numpy())
+    return definition
+
+
+def _make_constant(node: Any, values: Any) -> None:
+    """Turn a placeholder for an array that the function closes over into that array, in place."""
+    import tensorflow as tf
+
+    node.op = "Const"
+    del node.input[:]
+    kind = node.attr["dtype"].type
+    node.attr.clear()
+    node.attr["dtype"].type = kind
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values))
 
 
 def _captured(function: Any, variable_names: Mapping[int, str]) -> dict[str, str]:

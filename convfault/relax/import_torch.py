@@ -11,7 +11,15 @@ from typing import Any
 
 from convfault.errors import ShapeError, TrustError
 from convfault.model import Model, TensorSpec
-from convfault.relax.imported import Imported, OperatorRefusedError, Origin, UnsupportedOperator, first_line, import_around
+from convfault.relax.imported import (
+    Imported,
+    OperatorRefusedError,
+    Origin,
+    UnsupportedOperator,
+    first_line,
+    import_around,
+)
+from convfault.relax.torch_operators import OPERATORS, refusal, static_number, static_shape
 
 
 def import_exported(model: Model, batch: int) -> Imported:
@@ -117,8 +125,7 @@ def _constants(module: Any, importer: Any, program: Any, targets: Mapping[str, s
 
 def _spec(node: Any, batch: int) -> TensorSpec:
     value = node.meta["val"]
-    shape = tuple(int(side) if isinstance(side, int) else batch for side in value.shape)
-    return TensorSpec(node.name, shape, str(value.dtype).removeprefix("torch."))
+    return TensorSpec(node.name, static_shape(value, batch), str(value.dtype).removeprefix("torch."))
 
 
 def _origin(node: Any) -> Origin:
@@ -138,30 +145,24 @@ def _importer_class() -> Any:
     from tvm import relax
     from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
-    from convfault.relax.torch_operators import OPERATORS, refusal
-
     class NamedImporter(ExportedProgramImporter):  # type: ignore[misc]
         def __init__(self, batch: int, refused: Mapping[str, str]) -> None:
             super().__init__()
-            self._batch, self._refused = batch, refused
+            self.batch, self._refused = batch, refused
             self._parameters: list[Any] = []
 
         def create_input_vars(self, exported_program: Any) -> Any:
             parameters, inputs, _ = super().create_input_vars(exported_program)
             fixed = {}
             for name, variable in inputs.items():
-                fixed[name] = self._variable(name, variable.ty.shape, str(variable.ty.dtype))
+                fixed[name] = variable
             for node in exported_program.graph.nodes:
-                if node.name in self._refused:
-                    spec = _spec(node, self._batch)
-                    fixed[node.name] = self._variable(node.name, spec.shape, spec.dtype)
+                if node.name in inputs or node.name in self._refused:
+                    spec = _spec(node, self.batch)
+                    fixed[node.name] = relax.Var(node.name, relax.TensorType(spec.shape, spec.dtype))
             self._parameters = list(parameters.items())
             self._inputs = fixed
             return parameters, fixed, {}
-
-        def _variable(self, name: str, shape: Any, dtype: str) -> Any:
-            sides = [int(side) if isinstance(side, int) or hasattr(side, "value") else self._batch for side in shape]
-            return relax.Var(name, relax.TensorType(sides, dtype))
 
         def _check_unsupported_func_type(self, nodes: Any) -> None:
             """Each node is tried by itself."""
@@ -181,6 +182,9 @@ def _importer_class() -> Any:
         def _one(self, convert: Mapping[str, Any], name: str, node: Any) -> Any:
             if node.name in self._refused:
                 return self._inputs[node.name]
+            number = static_number(node, self.batch)
+            if number is not None:
+                return number
             if name not in convert and name not in OPERATORS:
                 raise OperatorRefusedError(node.name, "TVM's importer does not know this operator")
             if reason := refusal(name, node):

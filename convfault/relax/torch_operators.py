@@ -36,7 +36,40 @@ def batch_norm(importer: Any, node: Any) -> Any:
     return importer.block_builder.emit(relax.TupleGetItem(importer.block_builder.emit(normalized), 0))
 
 
+def static_number(node: Any, batch: int) -> int | None:
+    """The number that a node of the graph stands for when the batch is fixed: a size, or what is computed of sizes."""
+    value = node.meta.get("val")
+    if not hasattr(value, "node") and not (isinstance(value, int) and not isinstance(value, bool)):
+        return None
+    return static_side(value, batch)
+
+
+def static_side(side: Any, batch: int) -> int:
+    """One side of a torch shape, which may be an expression of the batch."""
+    if isinstance(side, int):
+        return side
+    expression = side.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, batch)))
+
+
+def static_shape(value: Any, batch: int) -> tuple[int, ...]:
+    """The shape of a traced torch tensor when the batch is fixed."""
+    return tuple(static_side(side, batch) for side in value.shape)
+
+
+def reshape(importer: Any, node: Any) -> Any:
+    """View, flatten, squeeze and the like: the result's shape is known."""
+    from tvm import relax
+
+    shape = static_shape(node.meta["val"], importer.batch)
+    return importer.block_builder.emit(relax.op.reshape(importer.env[node.args[0]], shape))
+
+
+RESHAPES = ("_unsafe_view.default", "flatten.using_ints", "reshape.default", "squeeze.default", "squeeze.dim")
+RESHAPES += ("squeeze.dims", "unflatten.int", "unsqueeze.default", "view.default")
+
 OPERATORS: dict[str, Operator] = {
+    **dict.fromkeys(RESHAPES, reshape),
     "alpha_dropout.default": same,
     "batch_norm.default": batch_norm,
     "dropout.default": same,

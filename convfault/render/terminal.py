@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,15 +14,13 @@ from rich.text import Text
 from convfault.comparison import AGREE, CRASH, DIFFER, WorstPicture
 from convfault.fault import Fault
 from convfault.render import wording
+from convfault.render.printing import Line, as_text, columns, joined, print_ending, print_line, section
 from convfault.report import Report
 
 COLOURS = {AGREE: "green", DIFFER: "red", CRASH: "magenta"}
 WORST_SHOWN = 5
 ERRORS_FROM = 80
 """Columns that it takes to show the pictures' errors beside their labels."""
-ASCII = str.maketrans({"→": "->", "✓": "+", "≠": "!", "✕": "x", "–": "-", "│": "|", "…": "..."})
-
-Line = RenderableType
 
 
 def show(report: Report, console: Console | None = None, *, written: Sequence[Path] = (), next_step: str = "") -> None:
@@ -33,26 +30,22 @@ def show(report: Report, console: Console | None = None, *, written: Sequence[Pa
     """
     console = console or Console()
     for line in _lines(report, console.width):
-        _print(console, line)
-    for heading, lines in (("written", [str(path) for path in written]), ("next", [next_step] if next_step else [])):
-        if lines:
-            # not wrapped, so that paths and commands can be copied from a narrow terminal
-            text = "\n".join(f"  {line}" for line in lines)
-            _print(console, Text.assemble((f"\n{heading}\n", "bold"), _text(text)), soft_wrap=True)
+        print_line(console, line)
+    print_ending(console, written, next_step)
 
 
 def table(title: str, rows: Iterable[Mapping[str, Any]], console: Console | None = None) -> None:
     """Print rows of plain values, one column for each key of the first row."""
     rows = list(rows)
     if not rows:
-        _print(console or Console(), Text(f"no {title}"))
+        print_line(console or Console(), Text(f"no {title}"))
         return
     grid = Table(title=None, box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in rows[0]:
-        grid.add_column(_text(name), overflow="fold")
+        grid.add_column(as_text(name), overflow="fold")
     for row in rows:
-        grid.add_row(*(_text(_cell(value)) for value in row.values()))
-    _print(console or Console(), grid)
+        grid.add_row(*(as_text(_cell(value)) for value in row.values()))
+    print_line(console or Console(), grid)
 
 
 def _lines(report: Report, width: int) -> Iterator[Line]:
@@ -60,22 +53,22 @@ def _lines(report: Report, width: int) -> Iterator[Line]:
     yield _verdict(report)
     yield _route(report)
     yield from _figures(report)
-    yield from _section("why", wording.reasons(report))
+    yield from section("why", wording.reasons(report))
     yield from _log(report)
     yield from _worst(report, width)
     yield from _faults(report)
     yield from _repaired(report)
-    yield from _section("assumed", report.assumptions)
+    yield from section("assumed", report.assumptions)
 
 
 def _verdict(report: Report) -> Line:
     verdict = report.comparison.verdict
     word = Text(f" {wording.SIGNS[verdict]} {wording.VERDICTS[verdict]} ", style=f"bold reverse {COLOURS[verdict]}")
-    return Text.assemble(word, "  ", _text(wording.title(report), "bold"), "\n", _text(wording.headline(report)))
+    return Text.assemble(word, "  ", as_text(wording.title(report), "bold"), "\n", as_text(wording.headline(report)))
 
 
 def _route(report: Report) -> Line:
-    grid = _grid()
+    grid = columns()
     grid.add_row(Text("source", style="dim"), _side(report.source))
     for hop in report.route:
         grid.add_row(Text("  │", style="dim"), _hop(hop))
@@ -89,7 +82,7 @@ def _side(side: Mapping[str, Any]) -> Text:
     place = side.get("path")
     name = Path(place).name if place else "was never made"
     facts = [wording.versions(side), name, wording.size(side["size_bytes"]) if side.get("size_bytes") else ""]
-    return Text.assemble(_text(side["framework"], "bold"), "  ", _joined(facts))
+    return Text.assemble(as_text(side["framework"], "bold"), "  ", joined(facts))
 
 
 def _hop(hop: Mapping[str, Any]) -> Text:
@@ -98,10 +91,10 @@ def _hop(hop: Mapping[str, Any]) -> Text:
     facts = [wording.options(hop), wording.duration(hop["seconds"])]
     tool = f"{hop['tool']} {hop['tool_version'] or ''}".rstrip()
     line = Text.assemble(
-        _text(f"{hop['from']} → {hop['to']}"), "  ", _text(tool), "  ", _joined(facts), "  ", (state, style)
+        as_text(f"{hop['from']} → {hop['to']}"), "  ", as_text(tool), "  ", joined(facts), "  ", (state, style)
     )
     if state == "crashed":
-        line.append("\n").append_text(_text(wording.hop_message(hop), "magenta"))
+        line.append("\n").append_text(as_text(wording.hop_message(hop), "magenta"))
     return line
 
 
@@ -109,7 +102,7 @@ def _figures(report: Report) -> Iterator[Line]:
     figures = wording.figures(report.comparison)
     if not figures:
         return
-    grid = _grid(3)
+    grid = columns(3)
     for figure in figures:
         value = Text(figure.value, style="bold red" if figure.bad else "bold")
         grid.add_row(figure.name, value, Text(figure.note, style="dim"))
@@ -120,17 +113,17 @@ def _figures(report: Report) -> Iterator[Line]:
 def _log(report: Report) -> Iterator[Line]:
     hop = wording.crashed_hop(report)
     lines = wording.tail(hop.get("log")) if hop else ""
-    yield from _section("last lines of its log", lines.splitlines())
+    yield from section("last lines of its log", lines.splitlines())
 
 
 def _worst(report: Report, width: int) -> Iterator[Line]:
     shown = report.comparison.worst[:WORST_SHOWN]
     if not shown or report.comparison.verdict != DIFFER:
         return
-    grid = _grid(4 if width >= ERRORS_FROM else 3)
+    grid = columns(4 if width >= ERRORS_FROM else 3)
     for picture in shown:
         answers = (_answer(report, side, picture) for side in (picture.source_top, picture.target_top))
-        cells = (_text(picture.image), *answers, _text(wording.picture_error(picture), "dim"))
+        cells = (as_text(picture.image), *answers, as_text(wording.picture_error(picture), "dim"))
         grid.add_row(*cells[: len(grid.columns)])
     yield Text("\nworst pictures (source → target)", style="bold")
     yield Padding(grid, (0, 0, 0, 2), expand=False)
@@ -141,7 +134,7 @@ def _answer(report: Report, top: Sequence[tuple[int, float | None]], picture: Wo
         return Text("")
     class_, score = top[0]
     flipped = bool(picture.source_top) and class_ != picture.source_top[0][0]
-    return _text(f"{wording.label(report, class_)} {wording.score(score)}", "bold red" if flipped else "")
+    return as_text(f"{wording.label(report, class_)} {wording.score(score)}", "bold red" if flipped else "")
 
 
 def _faults(report: Report) -> Iterator[Line]:
@@ -150,13 +143,13 @@ def _faults(report: Report) -> Iterator[Line]:
     yield Text("\nfaults", style="bold")
     for fault in report.faults:
         yield Padding(_fault(fault), (0, 0, 0, 2), expand=False)
-        yield Padding(_text(f"{fault.explanation} {fault.suggestion}"), (0, 0, 0, 5), expand=False)
+        yield Padding(as_text(f"{fault.explanation} {fault.suggestion}"), (0, 0, 0, 5), expand=False)
 
 
 def _fault(fault: Fault) -> Text:
     place = fault.target_location or fault.source_location or ""
     place = f"{place} {fault.attribute or ''}".strip()
-    line = Text.assemble(f"{fault.rank}. ", (fault.kind, "bold red"), "  ", _text(place, "bold"))
+    line = Text.assemble(f"{fault.rank}. ", (fault.kind, "bold red"), "  ", as_text(place, "bold"))
     after = fault.effect.get("top1_disagreement_after")
     if after is not None:
         line.append(f"  (without it, {wording.percent(after)} disagree)", "dim")
@@ -171,43 +164,8 @@ def _repaired(report: Report) -> Iterator[Line]:
     left = "" if rate is None else f", {wording.percent(rate)} of the top labels differ"
     yield Text("\nrepaired", style="bold")
     where = f"  {report.repaired['path']} ({wording.size(report.repaired['size_bytes'])}): "
-    yield Text.assemble(_text(where), (wording.VERDICTS[verdict], f"bold {COLOURS[verdict]}"), left)
-
-
-def _section(heading: str, lines: Sequence[str]) -> Iterator[Line]:
-    if lines:
-        yield Text(f"\n{heading}", style="bold")
-        for line in lines:
-            yield Padding(_text(line), (0, 0, 0, 2), expand=False)
-
-
-def _grid(columns: int = 2) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(columns):
-        grid.add_column(overflow="fold")
-    return grid
-
-
-def _joined(facts: Iterable[str]) -> Text:
-    return _text("  ".join(fact for fact in facts if fact), "dim")
+    yield Text.assemble(as_text(where), (wording.VERDICTS[verdict], f"bold {COLOURS[verdict]}"), left)
 
 
 def _cell(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else wording.value_text(value)
-
-
-def _text(text: str, style: str = "") -> Text:
-    # a Text is never read as rich's markup, which names of models may hold
-    return Text(wording.printable(text), style=style, overflow="fold")
-
-
-def _print(console: Console, line: Line, soft_wrap: bool = False) -> None:
-    """Print what the terminal's encoding lacks in another way rather than die of it."""
-    with console.capture() as capture:
-        console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap)
-    text = re.sub(" +$", "", capture.get(), flags=re.MULTILINE)
-    encoding = console.encoding or "utf-8"
-    if not encoding.lower().startswith("utf"):
-        text = text.translate(ASCII).encode(encoding, "backslashreplace").decode(encoding)
-    console.file.write(text)
-    console.file.flush()

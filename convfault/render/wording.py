@@ -54,14 +54,14 @@ def figures(comparison: Comparison) -> tuple[Figure, ...]:
 
 def headline(report: Report) -> str:
     """The verdict as a sentence."""
-    comparison, pictures = report.comparison, _plural(report.comparison.images, "picture")
+    comparison, pictures = report.comparison, plural(report.comparison.images, "picture")
     flips = count(comparison.top1_disagreement, comparison.images)
     if comparison.verdict == CRASH:
         hop = crashed_hop(report)
         where = f"{hop['tool']} could not convert {hop['from']} to {hop['to']}" if hop else "The target cannot be run"
         return f"{where}: there is nothing to compare."
     if comparison.verdict == AGREE:
-        flipped = f"; {_plural(flips, 'flip')} of top labels within the tolerance" if flips else ""
+        flipped = f"; {plural(flips, 'flip')} of top labels within the tolerance" if flips else ""
         return f"The target answers as the source does on {pictures}{flipped}."
     mended = " The repaired file answers as the source does." if report.verified else ""
     if flips:
@@ -74,7 +74,7 @@ def beside_histogram(comparison: Comparison) -> str:
     """The pictures that have no place on a logarithmic axis."""
     counts = {name: sum(comparison.histogram.get(name, ())) for name in ("zero", "unmatched")}
     words = {"zero": "without any error", "unmatched": "NaN or infinite on one side only"}
-    said = [f"{_plural(round(counts[name]), 'picture')} {words[name]}" for name in words if counts[name]]
+    said = [f"{plural(round(counts[name]), 'picture')} {words[name]}" for name in words if counts[name]]
     return f"Beside these: {', '.join(said)}." if said else ""
 
 
@@ -188,6 +188,11 @@ def size(bytes_: int | None) -> str:
     return f"{bytes_:.2f} GB"
 
 
+def plural(many: int, noun: str) -> str:
+    """``1 picture``, ``2 pictures``."""
+    return f"{many:,} {noun}{'' if many == 1 else 's'}"
+
+
 def _rate(name: str, rate: float | None, comparison: Comparison) -> Figure | None:
     if rate is None:
         return None
@@ -220,10 +225,6 @@ def _accuracy(comparison: Comparison) -> Figure | None:
         note,
         target < source and comparison.verdict == DIFFER,
     )
-
-
-def _plural(many: int, noun: str) -> str:
-    return f"{many:,} {noun}{'' if many == 1 else 's'}"
 
 
 def _escape(char: str) -> str:

@@ -135,7 +135,9 @@ class Fractals:
     def _amounts(self, generator: np.random.RandomState) -> dict[str, float]:
         """How strongly each kind of variation acts on this picture: between its easy and its hard amplitude."""
         variation = self.description["variation"]
-        difficulty = generator.random_sample() ** variation["difficulty_power"]
+        draw = difficulty = generator.random_sample()
+        for _ in range(variation["difficulty_power"] - 1):
+            difficulty *= draw
         spans = {name: span for name, span in variation.items() if name != "difficulty_power"}
         return {name: span["easy"] + (span["hard"] - span["easy"]) * difficulty for name, span in spans.items()}
 
@@ -262,11 +264,15 @@ def _paint(counts: npt.NDArray[np.int64], colours: Floats, background: Floats, d
     """The maps' colours, mixed by their points and laid over the background: uint8 (size, size, 3)."""
     import numpy as np
 
-    total = counts.sum(axis=0)  # of integers
-    cover = total / (total + density * 4)
-    mixed = np.zeros((*total.shape, 3))
-    for layer, colour in zip(counts, colours, strict=True):
-        mixed += layer[..., None] * colour
-    mixed /= np.maximum(total, 1)[..., None]
-    values = background * (1 - cover[..., None]) + mixed * cover[..., None]
-    return np.asarray(np.floor(values * 255 + 0.5), dtype=np.uint8)
+    values = background.reshape(-1, 3).copy()
+    layers = counts.reshape(len(counts), -1)
+    covered = np.flatnonzero(layers.any(axis=0))  # most of a picture is background
+    layers = layers[:, covered]
+    total = layers.sum(axis=0)  # of integers
+    cover = (total / (total + density * 4))[:, None]
+    mixed = np.zeros((len(covered), 3))
+    for layer, colour in zip(layers, colours, strict=True):
+        mixed += layer[:, None] * colour
+    mixed /= total[:, None]
+    values[covered] = values[covered] * (1 - cover) + mixed * cover
+    return np.floor(values * 255 + 0.5).astype(np.uint8).reshape(background.shape)

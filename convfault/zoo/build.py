@@ -39,7 +39,7 @@ def build(
     ``weights``: ``calibrated`` (embedded, needs no network), ``imagenet`` (the framework's own published ones), an
     http(s) address, or a file (torch: a state dict; Keras: ``.weights.h5`` or ``.h5``). For ``tflite`` and ``onnx``
     it gives the model of the framework that these come from (``Entry.origin``). Raises ``UnknownNameError``,
-    ``MissingPackageError`` or ``UsageError``.
+    ``MissingPackageError`` or ``UsageError``. What an address gave is kept: clear the cache to load it again.
     """
     entry = find(name)
     origin = entry.origin(framework)
@@ -50,8 +50,9 @@ def build(
     calibration = entry.calibration(origin)
     if weights == CALIBRATED and not calibration.is_file():
         raise ConvfaultError(f"{calibration} is missing: install convfault again, or run scripts/calibrate")
-    content = hash_path(calibration) if weights == CALIBRATED else source
-    entry_key = key(entry.name, entry.description, origin, weights, content, versions, BUILDER_VERSION)
+    named = source in {CALIBRATED, IMAGENET} or is_address(source)
+    content = [source if named else hash_path(Path(source)), hash_path(calibration) if source == CALIBRATED else ""]
+    entry_key = key(entry.name, entry.description, origin, content, versions, BUILDER_VERSION)
     place = store.make("models", entry_key, lambda aside: _fill(aside, entry, origin, source, on_event))
     details = json.loads((place / DETAILS).read_text())
     return Model(

@@ -1,0 +1,199 @@
+"""A matrix against a baseline: which cells got worse or better, crash or work newly, or are missing.
+
+*What counts.* The verdict of a cell, and for cells that differ in both, the share of labels that differ. What doesn't:
+errors within the tolerance (such cells agree), and what two machines make of one model: numeric noise turns the label
+of a picture whose best two classes are as good as equal. A rate has changed when it moved by more than two pictures
+and by more than two standard errors of a share of so many pictures (binomial: sqrt(p (1 - p) / n), p the mean of both).
+Where the shares are equal, an error beyond the tolerance counts when it doubled or halved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from convfault.comparison import AGREE
+from convfault.errors import UsageError
+from convfault.matrix.cells import DEFECT, Cell, CellOutcome, Matrix
+
+SAME, WORSE, BETTER, BROKEN, MENDED = "same", "worse", "better", "newly_crashing", "newly_working"
+OTHERWISE, MISSING, ADDED = "fails_otherwise", "missing", "added"
+KINDS = (BROKEN, WORSE, MISSING, OTHERWISE, ADDED, MENDED, BETTER, SAME)
+"""What may have become of a cell, the gravest first. ``fails_otherwise``: failed and fails, for another cause;
+``missing``: only the baseline has it; ``added``: the baseline lacks it, so that nothing is known of it."""
+
+ALARMS = (BROKEN, WORSE, MISSING)
+"""The kinds that make a regression."""
+PASSED = (SAME, BETTER, MENDED)
+"""The kinds that count as a pass."""
+
+PICTURES, STANDARD_ERRORS, FACTOR = 2, 2.0, 2.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one cell since the baseline: one of ``KINDS``, and why; a side that lacks the cell is None."""
+
+    cell: Cell
+    kind: str
+    reason: str
+    before: CellOutcome | None
+    after: CellOutcome | None
+
+    @property
+    def alarming(self) -> bool:
+        return self.kind in ALARMS
+
+    def to_record(self) -> dict[str, Any]:
+        """JSON form."""
+        before, after = (outcome and outcome.to_record() for outcome in (self.before, self.after))
+        about = {"cell": self.cell.to_record(), "kind": self.kind, "reason": self.reason}
+        return {**about, "before": before, "after": after}
+
+
+@dataclass(frozen=True)
+class Regression:
+    """All cells of both sides, the gravest change first."""
+
+    changes: tuple[Change, ...]
+    baseline: Matrix
+    matrix: Matrix
+
+    @property
+    def exit_code(self) -> int:
+        """3 for a defect of convfault, 1 when a cell got worse, crashes newly or is missing, else 0."""
+        if any(outcome.status == DEFECT for outcome in self.matrix.outcomes):
+            return 3
+        return 1 if any(change.alarming for change in self.changes) else 0
+
+    def of(self, kind: str) -> tuple[Change, ...]:
+        """The changes of one kind."""
+        return tuple(change for change in self.changes if change.kind == kind)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many cells of each kind there are, the kinds that occur only."""
+        return {kind: len(self.of(kind)) for kind in KINDS if self.of(kind)}
+
+    def to_record(self) -> dict[str, Any]:
+        """JSON form: versions and times of both sides, and every change."""
+        sides = {"baseline": self.baseline, "matrix": self.matrix}
+        about = {
+            name: {"started": side.started, "versions": dict(side.versions), "environment": dict(side.environment)}
+            for name, side in sides.items()
+        }
+        changes = [change.to_record() for change in self.changes]
+        return {"schema_version": 1, "command": "regress", **about, "counts": self.counts, "changes": changes}
+
+
+def compare(baseline: Matrix, matrix: Matrix) -> Regression:
+    """What became of every cell; raises ``UsageError`` when the two say nothing about each other."""
+    if reason := next(_obstacles(baseline, matrix), None):
+        raise UsageError(f"{reason}: make a new baseline with --write-baseline, or ask for the same")
+    before, after = _by_identity(baseline.outcomes), _by_identity(matrix.outcomes)
+    found = [_change(before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])]
+    return Regression(tuple(sorted(found, key=lambda change: KINDS.index(change.kind))), baseline, matrix)
+
+
+def _obstacles(baseline: Matrix, matrix: Matrix) -> Iterator[str]:
+    """Why the two cannot be compared."""
+    for what, of in (("models", _models), ("data", _data), ("settings", _settings)):
+        old, new = of(baseline), of(matrix)
+        for name in dict.fromkeys([*old, *new]):
+            if old.get(name) != new.get(name):
+                label = what if name == what else f"{what} ({name})"
+                yield f"the baseline is for other {label}: {_short(old.get(name))}, not {_short(new.get(name))}"
+
+
+def _models(matrix: Matrix) -> Mapping[str, Any]:
+    """The names of the models, and the content of those that are files."""
+    contents = {f"content of {Path(name).name}": sha256 for name, sha256 in matrix.models.items() if sha256}
+    return {"models": ", ".join(sorted(Path(name).name for name in matrix.models)), **contents}
+
+
+def _data(matrix: Matrix) -> Mapping[str, Any]:
+    return {name: matrix.dataset.get(name) for name in ("name", "images", "seed", "sha256")}
+
+
+def _settings(matrix: Matrix) -> Mapping[str, Any]:
+    """What changes the answers: not which cells were chosen, for those that lack are missing."""
+    known = {"preprocessing": None, "tolerance": None, "tool_options": [], **matrix.settings}
+    weights = ", ".join(sorted({outcome.cell.weights for outcome in matrix.outcomes}))
+    return {"weights": weights} | {name: known[name] for name in ("preprocessing", "tolerance", "tool_options")}
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:12] + "…"
+
+
+def _by_identity(outcomes: Iterable[CellOutcome]) -> dict[tuple[str, ...], CellOutcome]:
+    """Outcomes by what makes two cells one on two machines: the path of a file does not."""
+    return {
+        (cell.title, *(getattr(cell, item.name) for item in fields(cell)[1:])): outcome
+        for outcome in outcomes
+        for cell in (outcome.cell,)
+    }
+
+
+def _change(before: CellOutcome | None, after: CellOutcome | None) -> Change:
+    if before is None:
+        assert after is not None
+        return Change(after.cell, ADDED, "the baseline has no such cell", None, after)
+    if after is None:
+        return Change(before.cell, MISSING, "the baseline has this cell, and it was not tried", before, None)
+    kind, reason = _judged(before, after)
+    return Change(after.cell, kind, reason, before, after)
+
+
+def _judged(before: CellOutcome, after: CellOutcome) -> tuple[str, str]:
+    if after.status == DEFECT and before.status != DEFECT:
+        return BROKEN, after.cause
+    if not after.compared:
+        if before.compared:
+            return BROKEN, f"{before.status} before, now {after.status}: {after.cause}"
+        same = (before.status, before.cause) == (after.status, after.cause)
+        return (SAME, after.cause) if same else (OTHERWISE, f"{before.cause} before, now {after.cause}")
+    if not before.compared:
+        return MENDED, f"{before.status} before ({before.cause}), now {after.status}"
+    if before.status != after.status:
+        kind = BETTER if after.status == AGREE else WORSE
+        return kind, f"{before.status} before, now {after.status}{_because(after)}"
+    return (SAME, "agree in both") if after.status == AGREE else _both_differ(before, after)
+
+
+def _because(outcome: CellOutcome) -> str:
+    return f": {outcome.message}" if outcome.message else ""
+
+
+def _both_differ(before: CellOutcome, after: CellOutcome) -> tuple[str, str]:
+    old, new = before.top1_disagreement, after.top1_disagreement
+    images = min(before.images, after.images)
+    if old is not None and new is not None and abs(new - old) > allowance(old, new, images):
+        return (WORSE if new > old else BETTER), f"{old:.1%} of the labels differed before, now {new:.1%}"
+    small, large = _error(before), _error(after)
+    if large > FACTOR * small:
+        return WORSE, f"off by {_figure(small)} before, now by {_figure(large)}"
+    if small > FACTOR * large:
+        return BETTER, f"off by {_figure(small)} before, now by {_figure(large)}"
+    return SAME, "differ in both, by the same beyond noise"
+
+
+def allowance(old: float, new: float, images: int) -> float:
+    """How far two shares of ``images`` pictures may be apart and still be the same share."""
+    if images == 0:
+        return 0.0
+    mean = (old + new) / 2
+    return max(PICTURES / images, STANDARD_ERRORS * math.sqrt(mean * (1 - mean) / images)) + 1e-9
+
+
+def _error(outcome: CellOutcome) -> float:
+    """Beyond any number counts as infinite."""
+    return math.inf if outcome.max_abs_error is None else outcome.max_abs_error
+
+
+def _figure(error: float) -> str:
+    return "more than any number" if math.isinf(error) else f"{error:.3g}"
