@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convfault.errors import MissingPackageError, UnknownNameError, UsageError
 from convfault.model import Model
+
+if TYPE_CHECKING:
+    from convfault.converters.environment import Environment
 
 Facts = Mapping[str, Any]
 Convert = Callable[[Model, str, Mapping[str, Any]], "Facts | None"]
@@ -70,8 +73,9 @@ class Converter:
 
     ``tool`` is the name that users write; ``source`` and ``target`` are frameworks; ``formats`` are the source formats
     that it reads and ``target_format`` the one that it writes, as a file or folder called ``filename``.
-    ``package`` is the distribution whose version is the tool's, ``companions`` those whose version matters too;
-    ``extra`` is the one of convfault's extras that installs them.
+    ``package`` is the distribution whose version is the tool's, ``companions`` those whose version matters too.
+    ``extra`` is the one of convfault's extras that installs them, ``environment`` the environment of their own that
+    they live in instead; ``version`` is the release that was asked for (None: the one that is there).
 
     ``convert`` is ``"module:function"``: it takes the source ``Model`` (signature filled in), the path to write and all
     options, and writes the target or raises. It may return facts: ``layout``, the layout that the target's input has,
@@ -90,21 +94,38 @@ class Converter:
     filename: str
     package: str
     convert: str
-    extra: str
+    extra: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
     layout: str = "keeps"
     calibration_option: str | None = None
     environment: str | None = None
+    version: str | None = None
     memory_factor: float = 20.0
 
     def expected_megabytes(self, source_bytes: int) -> float:
         """About how much memory a conversion takes, for whoever runs several at once (upper side of what was seen)."""
         return BASE_MEGABYTES + self.memory_factor * source_bytes / 1e6
 
+    def home(self) -> Environment | None:
+        """The environment that it runs in; None: the one of convfault itself. Raises ``UsageError``."""
+        from convfault.converters import release
+
+        return release.home(self)
+
     def versions(self) -> dict[str, str]:
-        """Installed versions of the tool's package and its companions; raises ``MissingPackageError``."""
-        return {name: self._version(name) for name in (self.package, *self.companions)}
+        """Versions of the tool's package and its companions, installed or (in an environment of their own) pinned.
+
+        Raises ``MissingPackageError``, and ``UsageError`` for a release that is not to be had.
+        """
+        home = self.home()
+        if home is None:
+            return {name: self._version(name) for name in (self.package, *self.companions)}
+        from convfault.converters.environment import package_name
+
+        pins = home.pins
+        names = [name for name in (self.package, *self.companions) if package_name(name) in pins]
+        return {name: pins[package_name(name)] for name in names}
 
     def _version(self, package: str) -> str:
         try:

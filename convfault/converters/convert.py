@@ -12,8 +12,10 @@ from typing import Any
 from convfault import cache as caching
 from convfault import process
 from convfault.cache import Cache
+from convfault.converters import install
 from convfault.converters.base import Converter
 from convfault.converters.conversion import LOG_TAIL, Conversion, HopResult, is_out_of_memory, short_message
+from convfault.converters.environment import Environment, package_name
 from convfault.converters.options import ToolOptions
 from convfault.converters.route import Hop, Route
 from convfault.errors import RouteError, StorageError, UsageError
@@ -44,6 +46,7 @@ class _Task:
     calibration: Mapping[str, Any] | None
     limits: Limits
     send: process.OnEvent
+    home: Environment | None = None
 
     def result(self, status: str, **values: Any) -> HopResult:
         """A result of this hop."""
@@ -52,8 +55,8 @@ class _Task:
         names = (converter.source, converter.target, converter.tool, version)
         defaults = converter.with_defaults({})
         changed = {name: value for name, value in self.options.items() if value != defaults[name]}
-        values |= {"options": changed, "all_options": self.options}
-        return HopResult(*names, versions=self.versions, status=status, **values)
+        values = {"versions": self.versions, "options": changed, "all_options": self.options, **values}
+        return HopResult(*names, status=status, **values)
 
 
 class _UnrepeatableError(Exception):
@@ -121,7 +124,7 @@ def _task(
         raise UsageError(f"{converter.tool}.{wanted} needs pictures to measure on: give some as --data")
     elif source.preprocessing is not None:
         calibration = {**calibration, "preprocessing": source.preprocessing.to_record()}
-    return _Task(converter, source, options, converter.versions(), calibration, limits, send)
+    return _Task(converter, source, options, converter.versions(), calibration, limits, send, converter.home())
 
 
 def _take(task: _Task, cache: Cache) -> HopResult:
@@ -131,7 +134,7 @@ def _take(task: _Task, cache: Cache) -> HopResult:
     def fill(folder: Path) -> None:
         nonlocal made
         made = True
-        result = _run(task, folder)
+        result = _run(task, folder, cache)
         if not _is_repeatable(result):
             raise _UnrepeatableError(result)
         (folder / RECORD).write_text(json.dumps(result.to_record(), indent=1))
@@ -153,7 +156,7 @@ def _key(task: _Task) -> str:
         signature = source.signature.to_record() if source.signature else None
         shapes = [signature, source.preprocessing.size if source.preprocessing else None]
     data = task.calibration and [task.calibration["key"], task.calibration["preprocessing"]]
-    names = [converter.source, converter.target, converter.tool]
+    names = [converter.source, converter.target, converter.tool, *([task.home.key] if task.home else [])]
     return caching.key(
         source.sha256, source.format, shapes, names, task.versions, task.options, data, _code(converter.convert)
     )
@@ -169,7 +172,7 @@ def _code(convert: str) -> list[str]:
     ]
 
 
-def _run(task: _Task, folder: Path) -> HopResult:
+def _run(task: _Task, folder: Path, cache: Cache) -> HopResult:
     """Run the converter's function in its own process; what goes wrong in the tool is in the result."""
     converter, path = task.converter, folder / task.converter.filename
     options = {**task.options, "calibration": task.calibration} if task.calibration else dict(task.options)
@@ -182,17 +185,41 @@ def _run(task: _Task, folder: Path) -> HopResult:
         megabytes=task.limits.megabytes,
         log=folder / LOG,
     )
+    versions = task.versions
+    if task.home is not None:
+        versions = {**_installed_versions(task, cache), **versions}
+        job = _at_home(job, task.home, cache)
     outcome = process.run(job, task.send)
     if outcome.error is not None:
         raise outcome.error
     status, message = _judged(outcome, path, converter)
     return task.result(
         status,
+        versions=versions,
         message=message,
         log=outcome.log[-LOG_TAIL:],
         seconds=outcome.seconds,
         peak_megabytes=outcome.peak_megabytes,
         facts=outcome.value if outcome.status == "ok" else {},
+    )
+
+
+def _installed_versions(task: _Task, cache: Cache) -> dict[str, str]:
+    """Versions of the tool and its companions in its own environment, which is made now if it is not there."""
+    assert task.home is not None
+    packages = install.install(task.home, cache, task.send)["packages"]
+    present = {package_name(name): version for name, version in packages.items()}
+    names = (task.converter.package, *task.converter.companions)
+    return {name: present[package_name(name)] for name in names if package_name(name) in present}
+
+
+def _at_home(job: process.Job, home: Environment, cache: Cache) -> process.Job:
+    """The same job by the environment's interpreter, which sees its own packages and of convfault's nothing else."""
+    return replace(
+        job,
+        python=str(home.interpreter(cache)),
+        environment=home.variables,
+        import_from=install.package_folder(cache),
     )
 
 

@@ -1,7 +1,7 @@
 """A route: the chain of converters from one framework to another, as a value with a readable form.
 
 ``tf>onnx:tf2onnx>torch:onnx2torch`` names each framework on the way and the tool that reaches it; options stand in
-brackets: ``torch>onnx:torch_onnx[opset=17]``.
+brackets, a tool's release behind its name: ``torch>onnx:torch_onnx[opset=17]``, ``tf>onnx:tf2onnx==1.13.0``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from convfault.converters import CONVERTERS
 from convfault.converters.base import Converter
 from convfault.converters.options import ToolOptions, parse_options, parse_value, print_value, split, tools
+from convfault.converters.release import parse_release
 from convfault.errors import RouteError, UnknownNameError, UsageError
 from convfault.model import FRAMEWORK_OF_FORMAT
 
@@ -41,7 +42,8 @@ class Hop:
 
     def __str__(self) -> str:
         given = ",".join(f"{name}={print_value(value)}" for name, value in self.options.items())
-        return f"{self.converter.target}:{self.converter.tool}" + (f"[{given}]" if given else "")
+        version = f"=={self.converter.version}" if self.converter.version else ""
+        return f"{self.converter.target}:{self.converter.tool}{version}" + (f"[{given}]" if given else "")
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,17 @@ class Route:
                     raise UsageError(f"{tool}.{name} was given, but no hop of the route {self} takes it")
         return Route(tuple(_with_options(hop, options.get(hop.converter.tool, {})) for hop in self.hops))
 
+    def with_versions(self, versions: Mapping[str, str]) -> Route:
+        """The same route with releases by tool (``{"tf2onnx": "1.13.0"}``); raises ``UsageError`` for another tool."""
+        for tool, version in versions.items():
+            if not any(hop.converter.tool == tool for hop in self.hops):
+                raise UsageError(f"{tool}=={version} was asked for, but no hop of the route {self} takes {tool}")
+        return Route(tuple(_with_version(hop, versions.get(hop.converter.tool)) for hop in self.hops))
+
+
+def _with_version(hop: Hop, version: str | None) -> Hop:
+    return replace(hop, converter=replace(hop.converter, version=version)) if version else hop
+
 
 def _with_options(hop: Hop, values: Mapping[str, Any]) -> Hop:
     known = {name: value for name, value in values.items() if name in hop.converter.options}
@@ -107,14 +120,15 @@ def parse(text: str) -> Route:
 
 def _parse_hop(text: str, before: Converter | None, first: str) -> Hop:
     name, bracket, inside = text.partition("[")
-    target, _, tool = (part.strip() for part in name.partition(":"))
+    target, _, release = (part.strip() for part in name.partition(":"))
+    tool, version = parse_release(release)
     check_framework(target)
     converter = _choose(before.target if before else first, target, tool)
     if before is not None and before.target_format not in converter.formats:
         raise RouteError(f"{converter.tool} does not read the {before.target_format} that {before.tool} writes")
     if bracket and not inside.endswith("]"):
         raise UsageError(f"'{text}' opens a bracket and does not close it")
-    return Hop(converter, _parse_hop_options(converter, inside[:-1] if bracket else ""))
+    return _with_version(Hop(converter, _parse_hop_options(converter, inside[:-1] if bracket else "")), version)
 
 
 def _parse_hop_options(converter: Converter, text: str) -> dict[str, Any]:

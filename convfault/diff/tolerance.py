@@ -27,7 +27,7 @@ RELATIVE = 2.0**-22
 """Standard deviation of the weights' relative change: four units of float32's roundoff."""
 
 FACTOR = 4.0
-"""How many times the noise a target may deviate; sound conversions were measured to deviate up to 0.7 times the noise."""
+"""How many times the noise a target may deviate; sound conversions deviate up to 0.7 times the noise."""
 
 SEEDS = (0, 1)
 PICTURES = 12

@@ -31,6 +31,8 @@ MEANINGS = {
     NO_ROUTE: "no route is known",
 }
 """What the sign of a square means, for a legend."""
+VERDICTS = {AGREE: "EVERY PAIR AGREES", DIFFER: "NOT EVERY PAIR AGREES", CRASH: "DEFECT OF CONVFAULT"}
+"""The matrix in a few words; see ``verdict``."""
 FAILURES = (DEFECT, CRASH, TIMEOUT, MEMORY)
 """How a route can fail, what weighs most in a square first."""
 

@@ -6,7 +6,7 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ def histogram(comparison: Comparison) -> str:
         return ""
     tolerance = min((output.tolerance.value for output in comparison.outputs), default=0.0)
     beyond = sum(count for edge, count in zip(edges, counts, strict=False) if edge >= tolerance)
-    with _figure(*HISTOGRAM_SIZE) as (figure, axes):
+    with figure_and_axes(*HISTOGRAM_SIZE) as (figure, axes):
         axes.set_xscale("log")
         for left, right, count in zip(edges, edges[1:], counts, strict=False):
             colour, hatch = (BAD, "////") if left >= tolerance else (SOURCE, None)
@@ -54,7 +54,7 @@ def histogram(comparison: Comparison) -> str:
             f"{wording.number(edges[-1])}; about {beyond:.0f} of {sum(counts):.0f} pictures lie beyond the "
             f"tolerance of {wording.number(tolerance)}."
         )
-        return _svg(figure, "error-histogram", text)
+        return svg(figure, "error-histogram", text)
 
 
 def agreement(comparison: Comparison) -> str:
@@ -71,7 +71,7 @@ def agreement(comparison: Comparison) -> str:
             text = f"{differing:,} differ" if differing else "all the same"
             axes.text(1.02, row, text, va="center", ha="left", color=INK)
         said = "; ".join(f"{name}: {wording.percent(rate)} of the pictures differ" for name, rate in known.items())
-        return _svg(figure, "agreement", f"Agreement of the labels. {said}.")
+        return svg(figure, "agreement", f"Agreement of the labels. {said}.")
 
 
 def accuracy(comparison: Comparison) -> str:
@@ -85,7 +85,7 @@ def accuracy(comparison: Comparison) -> str:
             axes.barh(row, rate, color={"source": SOURCE, "target": TARGET}[side], height=0.55)
             axes.text(1.02, row, wording.percent(rate), va="center", ha="left", color=INK)
         said = ", ".join(f"{side} {wording.percent(rate)}" for side, rate in known.items())
-        return _svg(figure, "accuracy", f"Top-1 accuracy: {said}.")
+        return svg(figure, "accuracy", f"Top-1 accuracy: {said}.")
 
 
 def _bins(comparison: Comparison) -> tuple[list[float], list[float]]:
@@ -120,7 +120,7 @@ def _mark_tolerance(axes: Axes, tolerance: float, edges: Sequence[float], top: f
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+def figure_and_axes(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """Axes in the page's manner; leaves matplotlib's settings as they were."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -149,7 +149,7 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
 @contextmanager
 def _bars(names: Sequence[str]) -> Iterator[tuple[Figure, Axes]]:
     """Rows of horizontal bars of length 0..1, with room for a word at the end of each."""
-    with _figure(BARS_WIDTH, 0.36 * len(names) + 0.1) as (figure, axes):
+    with figure_and_axes(BARS_WIDTH, 0.36 * len(names) + 0.1) as (figure, axes):
         axes.set_xlim(0, 1.36)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_yticks(range(len(names)), names)
@@ -158,8 +158,11 @@ def _bars(names: Sequence[str]) -> Iterator[tuple[Figure, Axes]]:
         yield figure, axes
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an ``svg`` element that may stand beside others on one page, with ``description`` for readers."""
+def svg(figure: Figure, name: str, description: str, variables: Mapping[str, str] = VARIABLES) -> str:
+    """The figure as an ``svg`` element that may stand beside others on one page, with ``description`` for readers.
+
+    ``variables``: colour that it is drawn with → the variable of a style sheet that takes its place.
+    """
     content = io.StringIO()
     figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     drawing = content.getvalue()
@@ -168,7 +171,7 @@ def _svg(figure: Figure, name: str, description: str) -> str:
     drawing = re.sub(r'\bid="', f'id="{name}-', drawing)
     drawing = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", drawing)
     drawing = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", drawing)
-    for colour, variable in VARIABLES.items():
+    for colour, variable in variables.items():
         drawing = drawing.replace(colour, f"var(--{variable})")
     drawing = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", drawing)
     drawing = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", drawing)

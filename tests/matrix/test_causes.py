@@ -35,7 +35,10 @@ SAME = [
 
 GROUPED = [
     ("KeyError: 'features.3.expand1x1.bias'", "KeyError: 'onnx::Conv_542'"),
-    ("'/conv1/Conv_output_0_pad/' is not a valid root scope name", "'/features/4/Clip_pad/' is not a valid root scope name"),
+    (
+        "'/conv1/Conv_output_0_pad/' is not a valid root scope name",
+        "'/features/4/Clip_pad/' is not a valid root scope name",
+    ),
     (
         "operands could not be broadcast together with shapes (16,8,1,5) (1,16,1,1)",
         "operands could not be broadcast together with shapes (4,2) (3,)",
@@ -44,7 +47,10 @@ GROUPED = [
         "bias tensor of node_Conv_649 has a wrong shape after BN folding",
         "bias tensor of node_Conv_12 has a wrong shape after BN folding",
     ),
-    ("unpack_from requires a buffer of at least 1815649086 bytes", "unpack_from requires a buffer of at least 12 bytes"),
+    (
+        "unpack_from requires a buffer of at least 1815649086 bytes",
+        "unpack_from requires a buffer of at least 12 bytes",
+    ),
     ("<Layer object at 0x7f00aa> has no shape", "<Layer object at 0x55aa00> has no shape"),
     ("cannot open /tmp/x1/model.onnx: truncated", "cannot open /home/me/y/model.onnx: truncated"),
     ("[1,3,3,58] and [1,30,30,58] not broadcastable", "[1,7,7,3] and [1,5,5,3] not broadcastable"),

@@ -84,7 +84,10 @@ def test_a_given_route_stands_beside_those_that_are_found() -> None:
 
 
 def test_a_given_route_of_another_pair_is_left_out() -> None:
-    assert not any("torch" in route for route in routes(planned(Selection(targets=("tflite",), routes=("tf>onnx:tf2onnx>torch:onnx2torch",)))))
+    assert not any(
+        "torch" in route
+        for route in routes(planned(Selection(targets=("tflite",), routes=("tf>onnx:tf2onnx>torch:onnx2torch",))))
+    )
 
 
 def test_only_routes_whose_first_tool_reads_the_file_are_planned() -> None:
@@ -102,14 +105,19 @@ def test_routes_that_begin_alike_share_what_they_begin_with() -> None:
 
 
 def test_a_named_tflite_model_shares_the_conversion_that_makes_it() -> None:
-    from_tf, from_tflite = planned(Selection(targets=("tflite", "torch")), TF), planned(Selection(targets=("torch",)), TFLITE)
+    from_tf, from_tflite = (
+        planned(Selection(targets=("tflite", "torch")), TF),
+        planned(Selection(targets=("torch",)), TFLITE),
+    )
     direct = next(task for task in from_tf if task.cell.target == "tflite")
     assert direct.hops[-1].name in {step.name for step in from_tflite[0].steps}
     assert direct.hops[-1] not in from_tflite[0].hops
 
 
 def test_a_larger_model_is_expected_to_take_more() -> None:
-    small, large = (planned(Selection(targets=("tflite",)), Subject("m", "tf", "tf", "saved_model", size)) for size in (1.0, 500.0))
+    small, large = (
+        planned(Selection(targets=("tflite",)), Subject("m", "tf", "tf", "saved_model", size)) for size in (1.0, 500.0)
+    )
     assert max(step.megabytes for step in small[0].steps) < max(step.megabytes for step in large[0].steps)
 
 

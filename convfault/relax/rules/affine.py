@@ -128,6 +128,34 @@ def _weights_scale(linear: Layer, scale: Array) -> Array:
     return np.repeat(per_group, weights.shape[3] // groups, axis=1)[None, None]
 
 
+def fold_from_before(draft: Draft, layer: Layer) -> Layer | None:
+    """Scale and shift before a convolution or product go into it, unless the shift would also have to be padded."""
+    affine = draft.input_of(layer)
+    if affine.kind != "affine" or not draft.single(affine.id) or "weights" not in layer.parameters:
+        return None
+    scale, shift = affine.parameters["scale"], affine.parameters["shift"]
+    if shift.values.any() and any(width for pair in layer.hyperparameters.get("padding", ()) for width in pair):
+        return None
+    weights, bias = layer.parameters["weights"], layer.parameters["bias"]
+    values = weights.values.astype(np.float64)
+    added = (values * _by_input(layer, shift.values)).sum(axis=tuple(range(values.ndim - 1)))
+    parameters = {
+        "weights": Parameter((values * _by_input(layer, scale.values)).astype(np.float32), _names(weights, scale)),
+        "bias": Parameter((bias.values + added).astype(np.float32), _names(bias, shift) if shift.values.any() else bias.native),
+    }
+    native, details = layer.native.after(affine.native), _details(affine, layer)
+    return replace(layer, inputs=affine.inputs, parameters=parameters, native=native, details=details)
+
+
+def _by_input(linear: Layer, values: Array) -> Array:
+    """One value an input channel, shaped to multiply the weights of a convolution or product."""
+    if linear.kind == "dense":
+        return values[:, None]
+    groups, filters = linear["groups"], linear.parameters["weights"].values.shape[3]
+    per_group = values.reshape(groups, -1).T  # (C / groups, groups)
+    return np.repeat(per_group, filters // groups, axis=1)
+
+
 def move_before_clip(draft: Draft, layer: Layer) -> Layer | None:
     """One scale for all behind a clip with two bounds goes before it: relu6(x + 3) / 6 is clip(x / 6 + 1 / 2, 0, 1)."""
     clip = draft.input_of(layer)
@@ -170,4 +198,5 @@ RULES = (
     Rule("move_into_factor", frozenset({"affine"}), move_into_factor),
     Rule("move_before_clip", frozenset({"affine"}), move_before_clip),
     Rule("fold_into_linear", frozenset({"affine"}), fold_into_linear),
+    Rule("fold_from_before", frozenset({"convolution", "dense"}), fold_from_before),
 )

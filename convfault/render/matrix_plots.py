@@ -1,0 +1,161 @@
+"""The heat map of a matrix as a picture that stands for itself: source × target for each model."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from convfault.matrix.cells import NO_ROUTE, Matrix
+from convfault.render import matrix_grid, matrix_palette, plots, wording
+from convfault.render.matrix_grid import Grid, Square
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIDE = (0.82, 0.5)
+"""Inches that a square takes, across and down."""
+LEFT, TOP, GAP, LEGEND = 0.62, 0.62, 0.3, 0.75
+"""Inches for the names of the sources, for title and targets, between grids, and for the legend."""
+ACROSS = 3
+"""How many grids stand beside each other."""
+NARROWEST = 5.6
+"""Inches that the legend takes."""
+RESOLUTION = 160
+NAME_LENGTH = 36
+STYLE = "text { font-family: system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif; }"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A grid with its upper left corner, in inches from that of the picture."""
+
+    grid: Grid
+    left: float
+    top: float
+
+
+def heatmap_svg(matrix: Matrix) -> str:
+    """The heat map as an SVG file, which follows light and dark; needs nothing else."""
+    names = tuple(matrix_palette.palette())
+    # each name is drawn in a colour of its own, which then gives way to a variable
+    marks = {name: f"#0a{number:02x}a0" for number, name in enumerate(names, 16)}
+    with _drawn(matrix, marks) as figure:
+        text = f"Heat map of conversions: {matrix_grid.title(matrix)}. {matrix_grid.headline(matrix)}"
+        drawing = plots.svg(figure, "heatmap", text, {mark: name for name, mark in marks.items()})
+        width, height = figure.get_size_inches() * 72
+    size = f'<svg width="{width:.0f}" height="{height:.0f}"'
+    style = f"<style>\n{matrix_palette.style('svg')}\n{STYLE}\n</style>"
+    return drawing.replace("<svg", size, 1).replace("</title>", f"</title>\n{style}", 1)
+
+
+def heatmap_png(matrix: Matrix) -> bytes:
+    """The heat map as a PNG file in the light colours."""
+    content = io.BytesIO()
+    with _drawn(matrix, matrix_palette.palette()) as figure:
+        figure.savefig(content, format="png", dpi=RESOLUTION, metadata={"Software": None})
+    return content.getvalue()
+
+
+@contextmanager
+def _drawn(matrix: Matrix, colours: Mapping[str, str]) -> Iterator[Figure]:
+    places = tuple(_places(matrix_grid.grids(matrix)))
+    width = max([NARROWEST, *(place.left + _width(place.grid) for place in places)]) + 0.1
+    height = max([0.0, *(place.top + _height(place.grid) for place in places)]) + LEGEND
+    with plots.figure_and_axes(width, height) as (figure, axes):
+        figure.set_layout_engine("none")
+        axes.set_position((0, 0, 1, 1))
+        axes.set_xlim(0, width)
+        axes.set_ylim(height, 0)
+        axes.set_axis_off()
+        figure.patch.set(visible=True, facecolor=colours["paper"])
+        for place in places:
+            _draw_grid(axes, place, colours)
+        _draw_legend(axes, height - LEGEND + 0.2, colours)
+        yield figure
+
+
+def _places(grids: Iterable[Grid]) -> Iterator[_Place]:
+    left = top = below = 0.0
+    for number, grid in enumerate(grids):
+        if number and number % ACROSS == 0:
+            left, top = 0.0, below
+        yield _Place(grid, left, top)
+        left += _width(grid) + GAP
+        below = max(below, top + _height(grid))
+
+
+def _width(grid: Grid) -> float:
+    return LEFT + SIDE[0] * len(grid.targets)
+
+
+def _height(grid: Grid) -> float:
+    return TOP + SIDE[1] * len(grid.sources)
+
+
+def _draw_grid(axes: Axes, place: _Place, colours: Mapping[str, str]) -> None:
+    grid, left, top = place.grid, place.left + LEFT, place.top + TOP
+    _write(axes, left, place.top + 0.22, grid.title, colours["ink"], ha="left", weight="bold", size=11)
+    for column, target in enumerate(grid.targets):
+        _write(axes, left + (column + 0.5) * SIDE[0], top - 0.13, f"→ {target}", colours["soft"])
+    for row, (source, squares) in enumerate(zip(grid.sources, grid.rows, strict=True)):
+        _write(axes, left - 0.08, top + (row + 0.5) * SIDE[1], source, colours["soft"], ha="right")
+        for column, square in enumerate(squares):
+            _draw_square(axes, square, left + column * SIDE[0], top + row * SIDE[1], colours)
+
+
+def _draw_square(axes: Axes, square: Square, left: float, top: float, colours: Mapping[str, str]) -> None:
+    if not square.outcomes:
+        return
+    ink = colours["ink"]
+    if square.best is not None:
+        shade = matrix_palette.shade(square.best)
+        ink = colours[f"on{shade}"]
+        _box(axes, left, top, colours["paper"], facecolor=colours[f"shade{shade}"])
+    else:
+        hatch = "////" if square.status == NO_ROUTE else None
+        _box(axes, left, top, colours["line"], facecolor=colours["paper"], hatch=hatch)
+        if hatch is None:
+            _cross(axes, left, top, colours["cross"])
+    middle = left + SIDE[0] / 2
+    _write(axes, middle, top + (0.2 if square.share else 0.25), f"{square.sign} {square.figure}", ink, weight="bold")
+    _write(axes, middle, top + 0.37, square.share, ink, size=7)
+
+
+def _box(axes: Axes, left: float, top: float, edge: str, **look: Any) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(
+        Rectangle((left + 0.02, top + 0.02), SIDE[0] - 0.04, SIDE[1] - 0.04, edgecolor=edge, linewidth=1, **look)
+    )
+
+
+def _cross(axes: Axes, left: float, top: float, colour: str) -> None:
+    across, down = (left + 0.02, left + SIDE[0] - 0.02), (top + 0.02, top + SIDE[1] - 0.02)
+    axes.plot(across, down, color=colour, linewidth=1.2)
+    axes.plot(across, down[::-1], color=colour, linewidth=1.2)
+
+
+def _draw_legend(axes: Axes, top: float, colours: Mapping[str, str]) -> None:
+    """The shades with the largest share that each stands for, and what is said without colour."""
+    from matplotlib.patches import Rectangle
+
+    _write(axes, LEFT, top, "top-1 disagreement of the best route, up to", colours["soft"], ha="left", size=8)
+    for number in range(matrix_palette.STEPS + 1):
+        left, face, ink = LEFT + number * 0.34, colours[f"shade{number}"], colours[f"on{number}"]
+        axes.add_patch(Rectangle((left, top + 0.12), 0.34, 0.22, facecolor=face, linewidth=0))
+        _write(axes, left + 0.17, top + 0.23, f"{100 * matrix_palette.bound(number):.0f}", ink, size=7)
+    end = LEFT + (matrix_palette.STEPS + 1) * 0.34 + 0.06
+    _write(axes, end, top + 0.23, "%", colours["soft"], ha="left", size=8)
+    _write(axes, end + 0.25, top + 0.23, "2/3: routes that agree", colours["soft"], ha="left", size=8)
+
+
+def _write(axes: Axes, left: float, top: float, text: str, colour: str, **look: Any) -> None:
+    """Names are never read as formulas, which matplotlib takes between dollar signs."""
+    line = " ".join(wording.printable(text).split())
+    line = line if len(line) <= NAME_LENGTH else f"{line[: NAME_LENGTH - 1]}…"
+    look = {"ha": "center", "va": "center", "size": 9, **look}
+    axes.text(left, top, line, color=colour, parse_math=False, **look)
