@@ -14,11 +14,11 @@ from typing import Any
 
 import convfault
 from convfault.cache import Cache
+from convfault.comparing import tolerance
+from convfault.comparing.compare import Pictures, compare
+from convfault.comparing.tolerance import NoisePlan
 from convfault.comparison import Comparison, Tolerance
 from convfault.converters.route import all_routes
-from convfault.diff import tolerance
-from convfault.diff.compare import Pictures, compare
-from convfault.diff.tolerance import NoisePlan
 from convfault.errors import FormatError, SubjectError
 from convfault.frameworks import runs
 from convfault.frameworks.base import Perturbation

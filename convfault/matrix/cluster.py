@@ -40,7 +40,7 @@ def attempts(
         limited = _limited(client)
         given = {"function": function, "arguments": dict(arguments), "stall_seconds": stall_seconds}
         tried = _submitted(client, tasks, given, limited)
-        ending = as_completed(list(tried))
+        ending = as_completed(list(tried), loop=client.loop)
         for future in ending:
             task, alone = tried.pop(future)
             error = future.exception()

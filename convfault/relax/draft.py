@@ -127,8 +127,9 @@ class Draft:
             if name not in needed or name in self.inputs:
                 needed.add(name)
                 pending.extend(item for item in self.layers[name].inputs if item not in needed)
-        for name in [name for name in reversed(ordered(tuple(self.layers.values()))) if name.id not in needed]:
-            self.remove(name.id)
+        for layer in reversed(ordered(tuple(self.layers.values()))):
+            if layer.id not in needed:
+                self.remove(layer.id)
 
     def graph(self, **rest: Any) -> Graph:
         """The finished graph: pruned, in topological order, layers numbered by kind."""

@@ -63,7 +63,9 @@ def _value(graph: Graph, current: dict[str, Array], name: str) -> Array:
     if name not in current:
         layer = graph[name]
         if layer.kind in {"input", "opaque"}:
-            raise UsageError(f"the value of {layer.kind} layer {name} ('{layer.native.tensor}') is needed and was not given")
+            raise UsageError(
+                f"the value of {layer.kind} layer {name} ('{layer.native.tensor}') is needed and was not given"
+            )
         current[name] = evaluate(layer, [_value(graph, current, item) for item in layer.inputs])
     return current[name]
 
@@ -160,7 +162,8 @@ def _slice(layer: Layer, inputs: Sequence[Array]) -> Array:
 def _pad(layer: Layer, inputs: Sequence[Array]) -> Array:
     if layer["mode"] == "constant":
         return np.pad(inputs[0], layer["padding"], constant_values=layer["value"])
-    return np.pad(inputs[0], layer["padding"], mode={"reflect": "reflect", "replicate": "edge"}[layer["mode"]])
+    mode: Any = {"reflect": "reflect", "replicate": "edge"}[layer["mode"]]
+    return np.asarray(np.pad(inputs[0], layer["padding"], mode=mode))
 
 
 def _broadcast(layer: Layer, inputs: Sequence[Array]) -> Array:

@@ -53,7 +53,9 @@ class Executable:
                 found.append(TensorSpec(name, shape, str(expression.ty.dtype)))
         return tuple(found)
 
-    def _argument(self, inputs: Tensors, spec: TensorSpec, operator: UnsupportedOperator | None = None) -> npt.NDArray[Any]:
+    def _argument(
+        self, inputs: Tensors, spec: TensorSpec, operator: UnsupportedOperator | None = None
+    ) -> npt.NDArray[Any]:
         if spec.name in inputs:
             return np.ascontiguousarray(inputs[spec.name], dtype=spec.dtype)
         if operator is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from convfault.model import TensorSpec
 from convfault.relax.draft import Draft
 from convfault.relax.graph import Graph, Layer, Native, Parameter
 from convfault.relax.imported import Imported, Origin
@@ -56,16 +57,18 @@ class Extraction:
     def _inputs(self, parameters: Any) -> None:
         specs = self.imported.inputs
         for spec, variable in zip(specs, parameters, strict=False):
-            layer = self.draft.add("input", (), spec.shape, native=Native(spec.name), dtype=spec.dtype)
+            layer = self.draft.add("input", (), static(spec), native=Native(spec.name), dtype=spec.dtype)
             self.draft.inputs.append(layer.id)
             self.layers[hash(variable)] = layer.id
         rest = list(parameters)[len(specs) :]
-        cut = [(operator, position) for operator in self.imported.unsupported for position in range(len(operator.outputs))]
+        cut = [
+            (operator, position) for operator in self.imported.unsupported for position in range(len(operator.outputs))
+        ]
         for (operator, position), variable in zip(cut, rest, strict=True):
             spec = operator.outputs[position]
             native = Native(spec.name, None, (Origin(operator.node, operator.operator),))
             values = {"operator": operator.operator, "output": position}
-            layer = self.draft.add("opaque", (), spec.shape, values, native=native, dtype=spec.dtype)
+            layer = self.draft.add("opaque", (), static(spec), values, native=native, dtype=spec.dtype)
             self.layers[hash(variable)] = layer.id
 
     def _tensor(self, variable: Any) -> str | None:
@@ -155,11 +158,18 @@ def shape_of(expression: Any) -> tuple[int, ...]:
     return tuple(int(side) for side in expression.ty.shape)
 
 
+def static(spec: TensorSpec) -> tuple[int, ...]:
+    """The shape of a tensor whose sides are all known."""
+    return tuple(int(side or 1) for side in spec.shape)
+
+
 def attributes(call: Any) -> dict[str, Any]:
     """The attributes of a call as plain values."""
     if call.attrs is None:
         return {}
-    return {field.name: plain(getattr(call.attrs, field.name)) for field in type(call.attrs).__tvm_ffi_type_info__.fields}
+    return {
+        field.name: plain(getattr(call.attrs, field.name)) for field in type(call.attrs).__tvm_ffi_type_info__.fields
+    }
 
 
 def plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from convfault.relax import kinds
@@ -86,7 +87,7 @@ def _split(at: Extraction, call: Any) -> tuple[str, ...]:
         edges = [min(size * index, shape[axis]) for index in range(parts + 1)]
     else:
         edges = [0, *(int(edge) for edge in parts), shape[axis]]
-    return tuple(_part(at, call, axis, span) for span in zip(edges, edges[1:], strict=False))
+    return tuple(_part(at, call, axis, span) for span in pairwise(edges))
 
 
 def _part(at: Extraction, call: Any, axis: int, span: tuple[int, int]) -> str:

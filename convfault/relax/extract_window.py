@@ -26,7 +26,9 @@ def _emit_last(at: Extraction, call: Any, kind: str, inputs: list[str], values: 
     if layout == "NHWC":
         return at.emit(call, kind, inputs, values).id
     last = [shape[axis] for axis in TO_LAST]
-    layer: Layer = at.draft.add(kind, inputs, last, values, native=at.native.transposed(TO_LAST), dtype=str(call.ty.dtype))
+    layer: Layer = at.draft.add(
+        kind, inputs, last, values, native=at.native.transposed(TO_LAST), dtype=str(call.ty.dtype)
+    )
     return at.transposed(layer.id, TO_FIRST)
 
 
@@ -80,7 +82,7 @@ def _pool(kind: str) -> Callable[[Extraction, Any], str]:
     def convert(at: Extraction, call: Any) -> str:
         found = attributes(call)
         layout = found["layout"]
-        values = {
+        values: dict[str, Any] = {
             "size": tuple(found["pool_size"]),
             "strides": tuple(found["strides"]),
             "padding": _pairs(found["padding"]),
@@ -128,7 +130,9 @@ def _matmul(at: Extraction, call: Any) -> str:
     return at.emit(call, "matmul", [at.id(argument) for argument in call.args[:2]]).id
 
 
-def effective_padding(size: tuple[int, int], result: tuple[int, int], window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+def effective_padding(
+    size: tuple[int, int], result: tuple[int, int], window: Window
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """The padding that the windows really touch: what no window reaches at the bottom and the right is not there,
     and what ceiling mode reads beyond the edge is."""
     pairs = []

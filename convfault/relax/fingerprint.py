@@ -34,7 +34,9 @@ def digest(*parts: Any) -> str:
 
 def description(layer: Layer) -> tuple[Any, ...]:
     """What is compared of one layer by itself."""
-    values = tuple(sorted((name, _rounded(value)) for name, value in layer.hyperparameters.items() if name != "permutation"))
+    values = tuple(
+        sorted((name, _rounded(value)) for name, value in layer.hyperparameters.items() if name != "permutation")
+    )
     arrays = tuple(sorted((name, parameter.values.shape) for name, parameter in layer.parameters.items()))
     return layer.kind, values, arrays, layer.shape
 
@@ -100,7 +102,9 @@ def distance(source: Layer, target: Layer) -> float:
 
 
 def _common(source: Layer, target: Layer) -> Iterable[tuple[Any, Any]]:
-    return [(source.parameters[name], target.parameters[name]) for name in source.parameters if name in target.parameters]
+    return [
+        (source.parameters[name], target.parameters[name]) for name in source.parameters if name in target.parameters
+    ]
 
 
 def _difference(a: Any, b: Any) -> float:

@@ -78,7 +78,9 @@ def import_graph(graph: Any, frozen: FrozenGraph, refused: Mapping[str, str]) ->
     ``refused``: operations to leave out, with the reason.
     """
     needed = _needed(graph, frozen.outputs.values())
-    unsupported = tuple(_unsupported(graph.get_operation_by_name(name), refused[name]) for name in needed if name in refused)
+    unsupported = tuple(
+        _unsupported(graph.get_operation_by_name(name), refused[name]) for name in needed if name in refused
+    )
     inputs = tuple(_spec(graph.get_tensor_by_name(tensor), name) for name, tensor in frozen.inputs.items())
     module, table = _module(graph, frozen, needed, unsupported)
     return Imported(
@@ -162,7 +164,8 @@ def _convert(operation: Any, table: dict[str, Any], builder: Any) -> None:
 
     if operation.type == "Placeholder":
         return
-    if operation.outputs and all(tensor.dtype.is_integer for tensor in operation.outputs) or operation.type == "Const":
+    whole = bool(operation.outputs) and all(tensor.dtype.is_integer for tensor in operation.outputs)
+    if whole or operation.type == "Const":
         values = [static_value(tensor) for tensor in operation.outputs]
         if all(value is not None for value in values):
             table.update({t.name: relax.const(value) for t, value in zip(operation.outputs, values, strict=True)})

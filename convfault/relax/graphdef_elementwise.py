@@ -169,8 +169,11 @@ NAMED = {
 
 OPERATORS: dict[str, Operator] = {
     **{operator: _named(name) for operator, name in NAMED.items()},
-    **{operator: _same for operator in ("Identity", "StopGradient", "Snapshot", "EnsureShape", "PreventGradient", "CheckNumerics")},
-    **{name: _reduction(relax) for name, relax in {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod"}.items()},
+    **dict.fromkeys(("Identity", "StopGradient", "Snapshot", "EnsureShape", "PreventGradient", "CheckNumerics"), _same),
+    **{
+        name: _reduction(relax)
+        for name, relax in {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod"}.items()
+    },
     "AddN": _add_all,
     "ArgMax": _index_of("argmax"),
     "ArgMin": _index_of("argmin"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def _slices(node: Node, edges: list[int], axis: int) -> list[Any]:
 
     return [
         relax.op.strided_slice(node.inputs[-1 if node.operation.type == "Split" else 0], [axis], [start], [stop])
-        for start, stop in zip(edges, edges[1:], strict=False)
+        for start, stop in pairwise(edges)
     ]
 
 
@@ -79,7 +80,9 @@ def _strided_slice(node: Node) -> Any:
 
     shape = node.shape()
     begin, end, stride = (node.constant(index) for index in (1, 2, 3))
-    mask = {name: int(node.attribute(f"{name}_mask")) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
+    mask = {
+        name: int(node.attribute(f"{name}_mask")) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+    }
     if mask["new_axis"]:
         raise ValueError("a new axis in a strided slice")
     spans: list[tuple[int, int, int]] = []
@@ -172,7 +175,11 @@ def _batch_to_space(node: Node) -> Any:
     blocks, crops = [int(b) for b in node.constant(1)], node.constant(2).tolist()
     shape, count = list(node.shape()), len(blocks)
     batch = shape[0] // int(np.prod(blocks))
-    order = [count, *[axis for p in range(count) for axis in (count + 1 + p, p)], *range(2 * count + 1, count + len(shape))]
+    order = [
+        count,
+        *[axis for p in range(count) for axis in (count + 1 + p, p)],
+        *range(2 * count + 1, count + len(shape)),
+    ]
     whole = [batch, *[side * block for side, block in zip(shape[1:], blocks, strict=False)], *shape[1 + count :]]
     value = relax.op.reshape(node.inputs[0], [*blocks, batch, *shape[1:]])
     value = relax.op.reshape(relax.op.permute_dims(value, order), whole)

@@ -48,7 +48,11 @@ def _convolution(node: Node) -> Any:
     height, width, depth, _filters = node.shape(1)
     groups = node.shape()[layout.index("C")] // depth
     return relax.op.nn.conv2d(
-        *node.inputs, groups=groups, data_layout=layout, kernel_layout="HWIO", **_window(node, (height, width), node.shape())
+        *node.inputs,
+        groups=groups,
+        data_layout=layout,
+        kernel_layout="HWIO",
+        **_window(node, (height, width), node.shape()),
     )
 
 

@@ -48,7 +48,9 @@ def _reading(model: Model) -> Iterator[None]:
     except ConvfaultError:
         raise
     except ModuleNotFoundError as error:
-        raise MissingPackageError(f'{error.name} is not installed: pip install "convfault[tvm,{model.framework}]"') from error
+        raise MissingPackageError(
+            f'{error.name} is not installed: pip install "convfault[tvm,{model.framework}]"'
+        ) from error
     except Exception as error:
         raise FormatError(f"{model.path} cannot be imported to TVM Relax: {first_line(error)}") from error
 

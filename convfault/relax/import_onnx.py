@@ -38,7 +38,9 @@ def fix_shapes(graph: Any, batch: int) -> None:
             if dimension.HasField("dim_value") and dimension.dim_value > 0:
                 continue
             if index:
-                raise ShapeError(f"input '{value.name}' has no fixed size in dimension {index}: export it with a fixed size")
+                raise ShapeError(
+                    f"input '{value.name}' has no fixed size in dimension {index}: export it with a fixed size"
+                )
             dimension.dim_value = batch
 
 
@@ -54,7 +56,9 @@ def _attempt(proto: Any, refused: Mapping[str, str]) -> Imported:
     version = next((item.version for item in proto.opset_import if item.domain in {"", "ai.onnx"}), 1)
     module = importer.from_onnx(graph, version)
     outputs = [
-        TensorSpec(v.name, tuple(int(side) for side in importer.table[v.name].ty.shape), str(importer.table[v.name].ty.dtype))
+        TensorSpec(
+            v.name, tuple(int(side) for side in importer.table[v.name].ty.shape), str(importer.table[v.name].ty.dtype)
+        )
         for v in graph.output
     ]
     return Imported(

@@ -64,7 +64,8 @@ def _numbered(names: list[str]) -> list[str]:
 def recorded_layers(network: Any) -> Iterator[dict[str, Any]]:
     """While it is open, what the layers of a Keras model return: name → tensor.
 
-    A layer inside of a model is ``outer/inner``; one that runs again gets ``@1``, ``@2``; further tensors ``:1``, ``:2``.
+    A layer inside of a model is ``outer/inner``; one that runs again gets ``@1``, ``@2``, further
+    tensors ``:1``, ``:2``, as in the Keras session.
     """
     import tensorflow as tf
 
@@ -104,11 +105,15 @@ def import_frozen_graph(model: Model, batch: int) -> Imported:
     definition = tf.compat.v1.GraphDef()
     definition.ParseFromString(Path(model.path).read_bytes())
     read = {name.partition(":")[0].lstrip("^") for node in definition.node for name in node.input}
-    ends = [n.name for n in definition.node if n.name not in read and n.op not in {"Placeholder", "NoOp", "Const", "Assert"}]
+    ends = [
+        n.name for n in definition.node if n.name not in read and n.op not in {"Placeholder", "NoOp", "Const", "Assert"}
+    ]
     inputs = {f"{node.name}:0": f"{node.name}:0" for node in definition.node if node.op == "Placeholder"}
     outputs = {f"{name}:0": f"{name}:0" for name in ends}
     if not inputs or not outputs:
-        raise FormatError(f"{model.path} is no frozen graph of a model: it has {len(inputs)} inputs and {len(outputs)} outputs")
+        raise FormatError(
+            f"{model.path} is no frozen graph of a model: it has {len(inputs)} inputs and {len(outputs)} outputs"
+        )
     return _import(FrozenGraph(definition, inputs, outputs, {}), batch)
 
 
@@ -122,7 +127,9 @@ def frozen_definition(function: Any) -> Any:
 
     captured = {inner.name.partition(":")[0]: outer for outer, inner in function.graph.captures}
     try:
-        data = converter._FunctionConverterDataInEager(func=function, lower_control_flow=True, aggressive_inlining=False)
+        data = converter._FunctionConverterDataInEager(
+            func=function, lower_control_flow=True, aggressive_inlining=False
+        )
         definition = converter._replace_variables_by_constants(converter_data=data)[0]
     except AttributeError:  # another version of TensorFlow
         definition = converter.convert_variables_to_constants_v2(function).graph.as_graph_def()
@@ -163,7 +170,9 @@ def fix_shapes(definition: Any, batch: int) -> None:
             if side.size >= 0:
                 continue
             if index:
-                raise ShapeError(f"input '{node.name}' has no fixed size in dimension {index}: save it with a fixed size")
+                raise ShapeError(
+                    f"input '{node.name}' has no fixed size in dimension {index}: save it with a fixed size"
+                )
             side.size = batch
 
 

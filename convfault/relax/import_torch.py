@@ -130,7 +130,9 @@ def _spec(node: Any, batch: int) -> TensorSpec:
 
 def _origin(node: Any) -> Origin:
     modules = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
-    frames = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File")]
+    frames = [
+        line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File")
+    ]
     own = [frame for frame in frames if "/torch/nn/" not in frame] or frames  # the user's line, not torch's own layer
     return Origin(node.name, str(node.target), (modules[-1] if modules else "", own[-1] if own else ""))
 
@@ -167,13 +169,17 @@ def _importer_class() -> Any:
         def _check_unsupported_func_type(self, nodes: Any) -> None:
             """Each node is tried by itself."""
 
+        convert_map: dict[str, Any]
+
         def _translate_fx_graph(self, graph_module: Any, nodes: Any, inputs_vars: Any, custom_ops: Any = None) -> Any:
             convert = self.convert_map
 
             def one(name: str) -> Any:
                 return lambda node: self._one(convert, name, node)
 
-            self.convert_map = {node.target.__name__: one(node.target.__name__) for node in nodes if callable(node.target)}
+            self.convert_map = {
+                node.target.__name__: one(node.target.__name__) for node in nodes if callable(node.target)
+            }
             try:
                 return super()._translate_fx_graph(graph_module, nodes, inputs_vars, custom_ops)
             finally:
@@ -207,4 +213,3 @@ def _importer_class() -> Any:
             return [binding for block in module["main"].body.blocks for binding in block.bindings]
 
     return NamedImporter
-

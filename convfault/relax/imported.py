@@ -92,7 +92,9 @@ def import_around(attempt: Callable[[Mapping[str, str]], Result]) -> Result:
             return attempt(refused)
         except OperatorRefusedError as refusal:
             if refusal.node in refused:
-                raise FormatError(f"operator '{refusal.node}' cannot be imported to Relax: {refusal.reason}") from refusal
+                raise FormatError(
+                    f"operator '{refusal.node}' cannot be imported to Relax: {refusal.reason}"
+                ) from refusal
             refused[refusal.node] = refusal.reason
 
 

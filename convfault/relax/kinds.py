@@ -43,8 +43,8 @@ from __future__ import annotations
 
 UNARY = frozenset(
     {
-        "abs", "ceil", "cos", "erf", "exp", "floor", "gelu", "gelu_tanh", "hard_swish", "log", "logical_not", "negative",
-        "round", "rsqrt", "selu", "sigmoid", "sign", "sin", "sqrt", "square", "swish", "tanh",
+        "abs", "ceil", "cos", "erf", "exp", "floor", "gelu", "gelu_tanh", "hard_swish", "log", "logical_not",
+        "negative", "round", "rsqrt", "selu", "sigmoid", "sign", "sin", "sqrt", "square", "swish", "tanh",
     }
 )  # fmt: skip
 """Elementwise functions of one layer without hyperparameters."""

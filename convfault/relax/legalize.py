@@ -102,8 +102,10 @@ def register() -> None:
 def _parsed(text: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)
     if "window" in found:
-        values = {name: tuple(tuple(v) if isinstance(v, list) else v for v in value) for name, value in found["window"].items()}
-        found["window"] = Window(**values)
+        window = found["window"]
+        top, side = (tuple(pair) for pair in window["padding"])
+        size, strides, dilation = (tuple(window[name]) for name in ("size", "strides", "dilation"))
+        found["window"] = Window(size, strides, (top, side), dilation)
     return found
 
 

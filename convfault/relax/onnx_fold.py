@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 FOLDED = frozenset(
     {
-        "Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather", "Identity", "Mul",
-        "Range", "Reshape", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where",
+        "Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather", "Identity",
+        "Mul", "Range", "Reshape", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where",
     }
 )  # fmt: skip
 SMALL = 4096
@@ -62,7 +62,9 @@ def _shapes(model: Any) -> dict[str, list[int]]:
         if int(np.prod(tensor.dims)) <= SMALL:
             light.graph.initializer.append(tensor)
         else:
-            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+            light.graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            )
     inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     found = {}
     for value in (*inferred.value_info, *inferred.input):
@@ -95,7 +97,10 @@ def _run(node: Any, model: Any, constants: Values) -> list[npt.NDArray[Any]]:
     from onnx.reference import ReferenceEvaluator
 
     names = [name for name in node.input if name]
-    inputs = [onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(constants[n].dtype), None) for n in names]
+    inputs = [
+        onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(constants[n].dtype), None)
+        for n in names
+    ]
     outputs = [onnx.helper.make_value_info(name, onnx.TypeProto()) for name in node.output]
     graph = onnx.helper.make_graph([node], "one", inputs, outputs)
     one = onnx.helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)

@@ -20,7 +20,7 @@ PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
 def constant(expression: Any) -> npt.NDArray[Any] | None:
     """The value of a Relax constant, or None."""
     value = getattr(expression, "value", None)
-    return value.numpy() if hasattr(value, "numpy") else None
+    return None if value is None or not hasattr(value, "numpy") else np.asarray(value.numpy())
 
 
 def _argument(inputs: Sequence[Any], index: int) -> Any:

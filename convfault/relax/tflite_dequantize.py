@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from convfault.relax.imported import Encoding
 
-INTEGERS = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64, "INT4": None}
+INTEGERS = frozenset({"INT4", "INT8", "UINT8", "INT16", "INT32", "INT64"})
 MARKERS = ("QUANTIZE", "DEQUANTIZE")
 
 
@@ -64,7 +64,9 @@ def _encoding(tree: Any, tensor: Any, kind: str) -> Encoding | None:
         return None
     zeros = quantization.zeroPoint if quantization.zeroPoint is not None else [0] * len(quantization.scale)
     scales = tuple(float(scale) for scale in quantization.scale)
-    return Encoding(name, kind.lower(), scales, tuple(int(z) for z in zeros), int(quantization.quantizedDimension), constant)
+    return Encoding(
+        name, kind.lower(), scales, tuple(int(z) for z in zeros), int(quantization.quantizedDimension), constant
+    )
 
 
 def real_values(data: Any, shape: tuple[int, ...], encoding: Encoding) -> npt.NDArray[np.float32]:
@@ -77,12 +79,14 @@ def real_values(data: Any, shape: tuple[int, ...], encoding: Encoding) -> npt.ND
         halves = np.stack([raw & 15, raw >> 4], axis=-1).reshape(-1)[: int(np.prod(shape))]
         stored = ((halves.astype(np.int8) ^ 8) - 8).reshape(shape)
     else:
-        stored = raw.view(INTEGERS[encoding.dtype.upper()]).reshape(shape)
+        stored = raw.view(np.dtype(encoding.dtype)).reshape(shape)
     side = [1] * len(shape)
     if len(encoding.scales) > 1:
         side[encoding.axis] = -1
     scales = np.asarray(encoding.scales, np.float32).reshape(side)
-    zeros = np.asarray(encoding.zero_points, np.int64).reshape(side if len(encoding.zero_points) > 1 else [1] * len(shape))
+    zeros = np.asarray(encoding.zero_points, np.int64).reshape(
+        side if len(encoding.zero_points) > 1 else [1] * len(shape)
+    )
     return np.asarray((stored.astype(np.int64) - zeros).astype(np.float32) * scales, np.float32)
 
 
@@ -94,7 +98,9 @@ def _drop_markers(tree: Any, schema: Any) -> None:
     kept = []
     for operator in graph.operators:
         code = tree.operatorCodes[operator.opcodeIndex]
-        if max(code.builtinCode, code.deprecatedBuiltinCode) in codes and operator.outputs[0] not in list(graph.outputs):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) in codes and operator.outputs[0] not in list(
+            graph.outputs
+        ):
             alias[int(operator.outputs[0])] = alias.get(int(operator.inputs[0]), int(operator.inputs[0]))
         else:
             kept.append(operator)

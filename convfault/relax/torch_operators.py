@@ -65,8 +65,10 @@ def reshape(importer: Any, node: Any) -> Any:
     return importer.block_builder.emit(relax.op.reshape(importer.env[node.args[0]], shape))
 
 
-RESHAPES = ("_unsafe_view.default", "flatten.using_ints", "reshape.default", "squeeze.default", "squeeze.dim")
-RESHAPES += ("squeeze.dims", "unflatten.int", "unsqueeze.default", "view.default")
+RESHAPES = (
+    *("_unsafe_view.default", "flatten.using_ints", "reshape.default", "squeeze.default", "squeeze.dim"),
+    *("squeeze.dims", "unflatten.int", "unsqueeze.default", "view.default"),
+)
 
 OPERATORS: dict[str, Operator] = {
     **dict.fromkeys(RESHAPES, reshape),

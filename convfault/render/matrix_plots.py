@@ -22,10 +22,11 @@ LEFT, TOP, GAP, LEGEND = 0.62, 0.62, 0.3, 0.75
 """Inches for the names of the sources, for title and targets, between grids, and for the legend."""
 ACROSS = 3
 """How many grids stand beside each other."""
-NARROWEST = 5.6
+NARROWEST = 6.1
 """Inches that the legend takes."""
 RESOLUTION = 160
-NAME_LENGTH = 36
+LONGEST = 48
+"""Characters of a name."""
 STYLE = "text { font-family: system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif; }"
 
 
@@ -44,7 +45,8 @@ def heatmap_svg(matrix: Matrix) -> str:
     # each name is drawn in a colour of its own, which then gives way to a variable
     marks = {name: f"#0a{number:02x}a0" for number, name in enumerate(names, 16)}
     with _drawn(matrix, marks) as figure:
-        text = f"Heat map of conversions: {matrix_grid.title(matrix)}. {matrix_grid.headline(matrix)}"
+        words = f"Heat map of conversions: {matrix_grid.title(matrix)}. {matrix_grid.headline(matrix)}"
+        text = wording.printable(words)
         drawing = plots.svg(figure, "heatmap", text, {mark: name for name, mark in marks.items()})
         width, height = figure.get_size_inches() * 72
     size = f'<svg width="{width:.0f}" height="{height:.0f}"'
@@ -61,11 +63,20 @@ def heatmap_png(matrix: Matrix) -> bytes:
 
 
 @contextmanager
+def _hatched_in(colour: str) -> Iterator[None]:
+    """matplotlib takes the colour of hatches from its settings alone, when a shape is made."""
+    import matplotlib
+
+    with matplotlib.rc_context({"hatch.color": colour}):
+        yield
+
+
+@contextmanager
 def _drawn(matrix: Matrix, colours: Mapping[str, str]) -> Iterator[Figure]:
     places = tuple(_places(matrix_grid.grids(matrix)))
     width = max([NARROWEST, *(place.left + _width(place.grid) for place in places)]) + 0.1
     height = max([0.0, *(place.top + _height(place.grid) for place in places)]) + LEGEND
-    with plots.figure_and_axes(width, height) as (figure, axes):
+    with plots.figure_and_axes(width, height) as (figure, axes), _hatched_in(colours["cross"]):
         figure.set_layout_engine("none")
         axes.set_position((0, 0, 1, 1))
         axes.set_xlim(0, width)
@@ -121,7 +132,10 @@ def _draw_square(axes: Axes, square: Square, left: float, top: float, colours: M
         if hatch is None:
             _cross(axes, left, top, colours["cross"])
     middle = left + SIDE[0] / 2
-    _write(axes, middle, top + (0.2 if square.share else 0.25), f"{square.sign} {square.figure}", ink, weight="bold")
+    # what is crossed out must still be read
+    look = {} if square.best is not None else {"bbox": {"facecolor": colours["paper"], "linewidth": 0, "pad": 1.2}}
+    text = f"{square.sign} {square.figure}"
+    _write(axes, middle, top + (0.2 if square.share else 0.25), text, ink, weight="bold", **look)
     _write(axes, middle, top + 0.37, square.share, ink, size=7)
 
 
@@ -155,7 +169,7 @@ def _draw_legend(axes: Axes, top: float, colours: Mapping[str, str]) -> None:
 
 def _write(axes: Axes, left: float, top: float, text: str, colour: str, **look: Any) -> None:
     """Names are never read as formulas, which matplotlib takes between dollar signs."""
-    line = " ".join(wording.printable(text).split())
-    line = line if len(line) <= NAME_LENGTH else f"{line[: NAME_LENGTH - 1]}…"
-    look = {"ha": "center", "va": "center", "size": 9, **look}
-    axes.text(left, top, line, color=colour, parse_math=False, **look)
+    if line := " ".join(wording.printable(text).split()):
+        line = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+        look = {"ha": "center", "va": "center", "size": 9, **look}
+        axes.text(left, top, line, color=colour, parse_math=False, **look)

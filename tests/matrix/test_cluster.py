@@ -48,10 +48,10 @@ class Cluster:
         self.workers = [self._process(stack, worker) for _ in range(2)]
 
     def _process(self, stack: ExitStack, arguments: list[str]) -> subprocess.Popen[bytes]:
-        log = stack.enter_context(open(self.folder / f"{arguments[0]}-{time.time_ns()}.log", "wb"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dask", *arguments], stdout=log, stderr=log, cwd=Path(__file__).parents[2]
-        )
+        with open(self.folder / f"{arguments[0]}-{time.time_ns()}.log", "wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dask", *arguments], stdout=log, stderr=log, cwd=Path(__file__).parents[2]
+            )
         stack.callback(process.wait)
         stack.callback(process.kill)
         return process
@@ -153,7 +153,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path: Path) -> None:
 
 def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cluster, "PATIENCE", "1s")
-    with pytest.raises(UsageError, match="no Dask scheduler answers at tcp://127.0.0.1"):
+    with pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1"):
         run(tmp_path / "x", f"tcp://127.0.0.1:{_free_port()}", fakes.task("a"))
 
 

@@ -61,11 +61,16 @@ def batch_norm_to_affine(draft: Draft, layer: Layer) -> Layer | None:
     parameters = {
         "scale": Parameter(np.broadcast_to(scale, shape).astype(np.float32), (*gamma.native, *variance.native)),
         "shift": Parameter(
-            np.broadcast_to(shift, shape).astype(np.float32), (*beta.native, *mean.native, *gamma.native, *variance.native)
+            np.broadcast_to(shift, shape).astype(np.float32),
+            (*beta.native, *mean.native, *gamma.native, *variance.native),
         ),
     }
-    details = {"batch_norm": {"epsilon": layer["epsilon"], "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}}
-    return replace(layer, kind="affine", inputs=layer.inputs[:1], hyperparameters={}, parameters=parameters, details=details)
+    details = {
+        "batch_norm": {"epsilon": layer["epsilon"], "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    }
+    return replace(
+        layer, kind="affine", inputs=layer.inputs[:1], hyperparameters={}, parameters=parameters, details=details
+    )
 
 
 def drop_neutral(draft: Draft, layer: Layer) -> str | None:
@@ -113,7 +118,9 @@ def fold_into_linear(draft: Draft, layer: Layer) -> Layer | None:
     by_filter = _weights_scale(linear, scale.values)
     parameters = {
         "weights": Parameter(np.asarray(weights.values * by_filter, np.float32), _names(weights, scale)),
-        "bias": Parameter(folded.astype(np.float32), _names(bias, shift, scale) if np.any(bias.values) else _names(bias, shift)),
+        "bias": Parameter(
+            folded.astype(np.float32), _names(bias, shift, scale) if np.any(bias.values) else _names(bias, shift)
+        ),
     }
     native = layer.native.after(linear.native)
     return replace(linear, id=layer.id, parameters=parameters, native=native, details=_details(linear, layer))
@@ -141,7 +148,9 @@ def fold_from_before(draft: Draft, layer: Layer) -> Layer | None:
     added = (values * _by_input(layer, shift.values)).sum(axis=tuple(range(values.ndim - 1)))
     parameters = {
         "weights": Parameter((values * _by_input(layer, scale.values)).astype(np.float32), _names(weights, scale)),
-        "bias": Parameter((bias.values + added).astype(np.float32), _names(bias, shift) if shift.values.any() else bias.native),
+        "bias": Parameter(
+            (bias.values + added).astype(np.float32), _names(bias, shift) if shift.values.any() else bias.native
+        ),
     }
     native, details = layer.native.after(affine.native), _details(affine, layer)
     return replace(layer, inputs=affine.inputs, parameters=parameters, native=native, details=details)

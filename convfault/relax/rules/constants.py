@@ -31,7 +31,7 @@ def _is_identity(draft: Draft, layer: Layer) -> bool:
     source = draft.input_of(layer)
     match layer.kind:
         case "cast":
-            return layer["to"] == source.dtype
+            return bool(layer["to"] == source.dtype)
         case "reshape" | "broadcast" | "slice" | "resize":
             same = layer.shape == source.shape
             return same and all(step == 1 for step in layer.hyperparameters.get("strides", ()))
@@ -68,7 +68,20 @@ def merge_equal(draft: Draft, layer: Layer) -> str | None:
 
 
 IDENTITIES = frozenset(
-    {"cast", "reshape", "broadcast", "slice", "resize", "transpose", "pad", "clip", "concat", "tile", "max_pool", "average_pool"}
+    {
+        "cast",
+        "reshape",
+        "broadcast",
+        "slice",
+        "resize",
+        "transpose",
+        "pad",
+        "clip",
+        "concat",
+        "tile",
+        "max_pool",
+        "average_pool",
+    }
 )
 RULES = (
     Rule("fold_constants", frozenset(), fold_constants),

@@ -73,7 +73,9 @@ def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
     shape = [layer.shape[axis] for axis in back]
     parameters = dict(layer.parameters)
     if layer.kind == "affine" and shape[-1:] != list(layer.shape[-1:]):
-        parameters = {n: p.with_values(np.full(shape[-1], p.values.flat[0], p.values.dtype)) for n, p in parameters.items()}
+        parameters = {
+            n: p.with_values(np.full(shape[-1], p.values.flat[0], p.values.dtype)) for n, p in parameters.items()
+        }
     native = layer.native.transposed(back)
     early = draft.add(layer.kind, names, shape, values, parameters, native, layer.dtype, layer.details)
     late = Native(layer.native.tensor, layer.native.permutation)
@@ -146,7 +148,12 @@ def take_order_into_output(draft: Draft, layer: Layer) -> str | None:
     return layer.inputs[0]
 
 
-MOVABLE = kinds.POINTWISE | kinds.BINARY | kinds.REDUCTIONS | {"affine", "where", "concat", "softmax", "log_softmax", "slice", "pad"}
+MOVABLE = (
+    kinds.POINTWISE
+    | kinds.BINARY
+    | kinds.REDUCTIONS
+    | {"affine", "where", "concat", "softmax", "log_softmax", "slice", "pad"}
+)
 RULES = (
     Rule("merge_transposes", frozenset({"transpose"}), merge_transposes),
     Rule("transpose_to_reshape", frozenset({"transpose"}), transpose_to_reshape),

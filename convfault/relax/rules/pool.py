@@ -47,13 +47,20 @@ def merge_padding(draft: Draft, layer: Layer) -> Layer | None:
     values = {**layer.hyperparameters, "padding": padding}
     if layer.kind == "average_pool":
         values["count_padding"] = True
-    return replace(layer, inputs=(pad.inputs[0], *layer.inputs[1:]), hyperparameters=values, native=layer.native.after(pad.native))
+    return replace(
+        layer, inputs=(pad.inputs[0], *layer.inputs[1:]), hyperparameters=values, native=layer.native.after(pad.native)
+    )
 
 
 def merge_pads(draft: Draft, layer: Layer) -> Layer | None:
     """Two constant paddings of the same value are one."""
     source = draft.input_of(layer)
-    if source.kind != "pad" or layer["mode"] != "constant" or source["mode"] != "constant" or layer["value"] != source["value"]:
+    if (
+        source.kind != "pad"
+        or layer["mode"] != "constant"
+        or source["mode"] != "constant"
+        or layer["value"] != source["value"]
+    ):
         return None
     pairs = zip(source["padding"], layer["padding"], strict=True)
     padding = tuple((first[0] + second[0], first[1] + second[1]) for first, second in pairs)
@@ -77,7 +84,9 @@ def keep_reduced_axes(draft: Draft, layer: Layer) -> Layer | None:
     shape = [1 if axis in layer["axes"] else side for axis, side in enumerate(source.shape)]
     values = {**layer.hyperparameters, "keepdims": True}
     early = draft.add(layer.kind, layer.inputs, shape, values, {}, layer.native, layer.dtype)
-    return replace(layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=replace(layer.native, operators=()))
+    return replace(
+        layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=replace(layer.native, operators=())
+    )
 
 
 def drop_reduction_of_one(draft: Draft, layer: Layer) -> str | None:

@@ -34,7 +34,14 @@ def sink_reshape(draft: Draft, layer: Layer) -> Layer | None:
     if "axis" in hyperparameters:
         hyperparameters = {**hyperparameters, "axis": len(source.shape) - 1}
     early = draft.add(
-        layer.kind, (source.id,), source.shape, hyperparameters, parameters, _behind(layer, source), layer.dtype, layer.details
+        layer.kind,
+        (source.id,),
+        source.shape,
+        hyperparameters,
+        parameters,
+        _behind(layer, source),
+        layer.dtype,
+        layer.details,
     )
     return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
 
@@ -60,7 +67,9 @@ def sink_reshapes_of_two(draft: Draft, layer: Layer) -> Layer | None:
     if any(source.shape != sources[0].shape or source.kind == "constant" for source in sources):
         return None
     names = [source.id for source in sources]
-    early = draft.add(layer.kind, names, sources[0].shape, layer.hyperparameters, {}, _behind(layer, sources[0]), layer.dtype)
+    early = draft.add(
+        layer.kind, names, sources[0].shape, layer.hyperparameters, {}, _behind(layer, sources[0]), layer.dtype
+    )
     return replace(reshapes[0], id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
 
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convfault.comparison import AGREE, DIFFER, Comparison, Tolerance
-from convfault.diff import tolerance
-from convfault.diff.compare import Pictures, compare
+from convfault.comparing import tolerance
+from convfault.comparing.compare import Pictures, compare
 from convfault.errors import ConvfaultError
 from convfault.frameworks.base import Perturbation
 from convfault.trace import StoredTrace
 from tests import properties  # noqa: F401 -- sets how they run
-from tests.diff.runs import saved
+from tests.comparing.runs import saved
 
 WIDTHS = (64, 256, 256, 256, 10)
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convfault.comparison import OutputComparison, Tolerance
-from convfault.diff import metrics
-from convfault.diff.pairing import Pair
+from convfault.comparing import metrics
+from convfault.comparing.pairing import Pair
 from convfault.trace import StoredTrace
 
 Array = npt.NDArray[Any]

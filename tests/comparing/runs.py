@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from convfault.comparison import Comparison, Tolerance
-from convfault.diff.compare import Pictures, compare
+from convfault.comparing.compare import Pictures, compare
 from convfault.trace import StoredTrace, Trace, TraceWriter
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from convfault.comparison import AGREE, DIFFER, Tolerance
-from convfault.diff import compare as module
-from convfault.diff import metrics
-from convfault.diff.compare import Pictures, compare
+from convfault.comparing import compare as module
+from convfault.comparing import metrics
+from convfault.comparing.compare import Pictures, compare
 from convfault.errors import ConvfaultError
 from tests import properties  # noqa: F401 -- sets how they run
-from tests.diff.runs import compared, saved
+from tests.comparing.runs import compared, saved
 
 ANY = st.sampled_from([0.0, 0.5, 1.0]) | st.floats(width=32, allow_nan=True, allow_infinity=True)
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from convfault.comparison import AGREE, Comparison, Tolerance, WorstPicture
-from convfault.diff import metrics
-from convfault.diff.pairing import Pair, is_scores, pair
-from convfault.diff.tally import ErrorTally, RankTally
+from convfault.comparing import metrics
+from convfault.comparing.pairing import Pair, is_scores, pair
+from convfault.comparing.tally import ErrorTally, RankTally
 from convfault.errors import ConvfaultError
 from convfault.trace import StoredTrace
 

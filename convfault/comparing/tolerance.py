@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convfault.comparison import Tolerance
-from convfault.diff import metrics
-from convfault.diff.compare import paired_errors
+from convfault.comparing import metrics
+from convfault.comparing.compare import paired_errors
 from convfault.errors import ConvfaultError
 from convfault.trace import StoredTrace
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from convfault.comparison import AGREE, DIFFER
-from convfault.diff.pairing import is_scores, pair
-from tests.diff.runs import compared, saved
+from convfault.comparing.pairing import is_scores, pair
+from tests.comparing.runs import compared, saved
 
 RANDOM = np.random.default_rng(0)
 BOXES, SCORES, MASKS = RANDOM.random((3, 5, 4)), RANDOM.random((3, 7)), RANDOM.random((3, 6, 8, 2))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from convfault.diff import metrics
+from convfault.comparing import metrics
 from tests import properties  # noqa: F401 -- sets how they run
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(2, 12))
