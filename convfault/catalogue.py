@@ -52,6 +52,13 @@ def converters() -> Rows:
     return listing.converters()
 
 
+def environments() -> Rows:
+    """The environments of converters that cannot live beside the others, and whether they are made."""
+    from convfault.converters import listing
+
+    return listing.environments()
+
+
 def routes() -> Rows:
     """Every route between two frameworks."""
     from convfault.converters import listing
@@ -64,5 +71,6 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
     "datasets": datasets,
     "frameworks": frameworks,
     "converters": converters,
+    "environments": environments,
     "routes": routes,
 }

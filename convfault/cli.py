@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import convfault
-from convfault.errors import ConvfaultError, UnknownNameError
+from convfault.errors import ConvfaultError, UnknownNameError, UsageError
 from convfault.flags import Outputs, shared
+from convfault.matrix.selection import Selection, Work
 from convfault.request import Context, Request
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+environments = typer.Typer(no_args_is_help=True, help="Environments of converters that clash with the others.")
+app.add_typer(environments, name="environment")
 
 DIFF_EXAMPLES = """
 Compare a model with its conversion on the same pictures: does the target answer as the source does?
@@ -154,10 +158,10 @@ def judge(
 @app.command("list")
 @guarded
 def list_(
-    what: Annotated[str, typer.Argument(help="models, datasets, frameworks, converters or routes")],
+    what: Annotated[str, typer.Argument(help="models, datasets, frameworks, converters, environments or routes")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """What convfault knows: named models, data sets, frameworks, converters and their options, routes."""
+    """What convfault knows: named models, data sets, frameworks, converters, their environments, routes."""
     from convfault import catalogue
     from convfault.render import terminal
 
@@ -206,6 +210,29 @@ def cache(
     typer.echo(f"{store.root}: {len(entries)} entries, {sum(size for _, size, _ in entries) / 1e6:.0f} MB")
 
 
+@environments.command("install")
+@guarded
+def install(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="As listed, or a tool at a release: tf2onnx==1.13.0.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every one that convfault describes.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Make environments now rather than on first use; see: convfault list environments."""
+    from convfault.cache import Cache
+    from convfault.converters import environment, install
+    from convfault.render import terminal
+
+    chosen = [*(environment.names() if every else ()), *(names or ())]
+    if not chosen:
+        raise UsageError(f"name an environment ({', '.join(environment.names())}) or give --all")
+    with _progress(Outputs(quiet=quiet)) as progress:
+        rows = install.install_named(chosen, Cache.default(), progress)
+    if not quiet:
+        terminal.table("environments", rows)
+
+
 @app.command("report-schema")
 @guarded
 def report_schema() -> None:
@@ -213,6 +240,51 @@ def report_schema() -> None:
     from convfault.report import schema
 
     typer.echo(json.dumps(schema(), indent=1))
+
+
+@app.command()
+@guarded
+@shared
+def matrix(
+    selection: Selection,
+    work: Work,
+    context: Context,
+    outputs: Outputs,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write one row a cell as comma-separated values.")] = None,
+) -> None:
+    """Try every pair of frameworks by every route: which conversions can be trusted, and which tool is best?"""
+    from convfault import delivery, pipeline
+
+    outputs.check()
+    work = replace(work, pages=outputs.html is not None)
+    with _progress(outputs) as progress:
+        found = pipeline.matrix(selection, work, replace(context, progress=progress))
+    found = replace(found, command_line=shlex.join(["convfault", *sys.argv[1:]]))
+    delivery.matrix(found, work.out, outputs, csv)
+    raise typer.Exit(found.exit_code)
+
+
+@app.command()
+@guarded
+@shared
+def regress(
+    selection: Selection,
+    work: Work,
+    context: Context,
+    outputs: Outputs,
+    baseline: Annotated[Path | None, typer.Option(help="Compare with what was kept here.")] = None,
+    write_baseline: Annotated[Path | None, typer.Option(help="Keep what the cells give now.")] = None,
+) -> None:
+    """Tell in CI what got worse since a baseline; without a selection, the cells of the baseline are tried."""
+    from convfault import delivery, pipeline
+
+    outputs.check()
+    work = replace(work, pages=outputs.html is not None)
+    with _progress(outputs) as progress:
+        context = replace(context, progress=progress)
+        found = pipeline.regress(baseline, selection, work, context, write_baseline)
+    delivery.regression(found, work.out, outputs, write_baseline)
+    raise typer.Exit(found.exit_code)
 
 
 @contextmanager

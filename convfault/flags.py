@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from convfault.cache import check_writable
+from convfault.matrix.selection import Selection, Work
 from convfault.request import Context, Request
 
 SUBJECT, DATA, RUN, OUTPUT = "What to compare", "Data", "How to work", "Results"
@@ -137,8 +138,30 @@ OUTPUT_FLAGS: dict[str, Flag] = {
     "quiet": (bool, _option(OUTPUT, "--quiet", "-q", help="Print nothing but errors."), False),
 }
 
+SELECTION_FLAGS: dict[str, Flag] = {
+    "source": (str | None, typer.Argument(help="A model file of yours; without one, the named models.", show_default=False), None),
+    "models": (list[str] | None, _option(SUBJECT, "--models", "-m", help="Named models, with commas or repeated; default: all."), None),
+    "sources": (list[str] | None, _option(SUBJECT, "--src", help="Frameworks to convert from; default: torch, keras, tf, tflite."), None),
+    "targets": (list[str] | None, _option(SUBJECT, "--dst", help="Frameworks to convert to; default: torch, keras, tf, tflite."), None),
+    "tools": (list[str] | None, _option(SUBJECT, "--tool", help="Only routes through one of these tools."), None),
+    "routes": (list[str] | None, _option(SUBJECT, "--route", help="A route to try beside those that are found; repeat for more."), None),
+    "max_hops": (int, _option(SUBJECT, "--max-hops", help="Hops that a route has at most."), 3),
+    **{name: REQUEST_FLAGS[name] for name in ("tool_options", "weights", "trust", "data")},
+    "limit": (int | None, _option(DATA, "--limit", "-n", help="Use so many pictures a cell (embedded set: 50 unless told)."), None),
+    **{name: REQUEST_FLAGS[name] for name in ("seed", "preprocessing", "tolerance")},
+}
+
+WORK_FLAGS: dict[str, Flag] = {
+    "out": (Path, _option(RUN, "--out", "-o", help="Folder that keeps every finished cell; a killed run goes on from it."), Path("convfault-matrix")),
+    "jobs": (int, _option(RUN, "--jobs", "-j", help="Cells at once; 0: one a core, as memory allows."), 0),
+    "budget": (float | None, _option(RUN, "--memory-budget", help="Megabytes that all cells at once may be expected to use; default: most of what is free."), None),
+    "cluster": (str | None, _option(RUN, "--cluster", help="Address of a Dask scheduler that takes the cells, like tcp://host:8786."), None),
+}
+
 TABLES: dict[str, tuple[Callable[..., Any], dict[str, Flag]]] = {
     "request": (Request, REQUEST_FLAGS),
+    "selection": (Selection, SELECTION_FLAGS),
+    "work": (Work, WORK_FLAGS),
     "context": (Context, CONTEXT_FLAGS),
     "outputs": (Outputs, OUTPUT_FLAGS),
 }

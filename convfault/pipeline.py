@@ -8,18 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import convfault
-from convfault.cache import Cache
+from convfault.cache import Cache, check_writable
 from convfault.comparing import tolerance
 from convfault.comparing.compare import Pictures, compare
 from convfault.comparing.tolerance import NoisePlan
 from convfault.comparison import Comparison, Tolerance
 from convfault.converters.route import all_routes
-from convfault.errors import FormatError, SubjectError
+from convfault.errors import FormatError, SubjectError, UsageError
 from convfault.frameworks import runs
 from convfault.frameworks.base import Perturbation
 from convfault.frameworks.runs import Pass, Side, SideRun
@@ -28,10 +29,9 @@ from convfault.matrix import outcomes
 from convfault.matrix import regress as regression
 from convfault.matrix.cells import Cell, Matrix
 from convfault.matrix.executor import Heartbeat
-from convfault.matrix.make import Work
 from convfault.matrix.outcomes import Attempt
 from convfault.matrix.regress import Regression
-from convfault.matrix.selection import Selection
+from convfault.matrix.selection import Selection, Work
 from convfault.model import Model
 from convfault.preparation import Pair, prepare, sides
 from convfault.process import Outcome
@@ -208,9 +208,12 @@ def versions(framework: str) -> dict[str, str]:
     return {**found, "numpy": metadata.version("numpy"), "python": platform.python_version()}
 
 
+CELL = "convfault.pipeline:run_cell"
+
+
 def matrix(selection: Selection, work: Work | None = None, context: Context | None = None) -> Matrix:
     """Every model, pair and route that was chosen, each diffed in a process of its own; a killed run goes on."""
-    return making.make(selection, work or Work(), context or Context(), "convfault.pipeline:run_cell")
+    return making.make(selection, work or Work(), context or Context(), CELL)
 
 
 def run_cell(
@@ -232,9 +235,26 @@ def run_cell(
 
 
 def regress(
-    baseline: Path, selection: Selection, work: Work | None = None, context: Context | None = None
+    baseline: Path | None,
+    selection: Selection,
+    work: Work | None = None,
+    context: Context | None = None,
+    write_baseline: Path | None = None,
 ) -> Regression:
-    """The cells that were chosen (none chosen: those of the baseline), against what the baseline says of them."""
-    before = Matrix.read(baseline)
-    chosen = Selection.from_record(before.settings) if selection == Selection() else selection
-    return regression.compare(before, matrix(chosen, work, context))
+    """The chosen cells (none chosen: those of the baseline) against the baseline; without one, against themselves.
+
+    ``write_baseline``: where to keep what they give now. Raises ``UsageError`` before any cell is tried when the
+    baseline is for other models, data or settings.
+    """
+    if baseline is None and write_baseline is None:
+        raise UsageError("nothing to compare with: give --baseline FILE, or --write-baseline FILE to begin with")
+    if write_baseline is not None:
+        check_writable(write_baseline)
+    before = None if baseline is None else Matrix.read(baseline)
+    if before is not None and selection == Selection():
+        selection = Selection.from_record(before.settings)
+    check = None if before is None else partial(regression.check, before)
+    found = making.make(selection, work or Work(), context or Context(), CELL, check)
+    if write_baseline is not None:
+        found.write(write_baseline)
+    return regression.compare(before or found, found)

@@ -80,7 +80,9 @@ class Environment:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Environment:
         """Read back what ``to_record`` wrote, or what a description holds."""
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        }
         return cls(**values)
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,23 @@ from typing import Any
 from convfault import cache as caching
 from convfault import process
 from convfault.cache import Cache, storage_errors
+from convfault.converters import release
 from convfault.converters.environment import KIND, MARKER, Environment
 from convfault.converters.interpreter import find_python
 from convfault.errors import StorageError, UsageError
+from convfault.progress import Progress
 
-INHERITED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "PIP_REQUIRE_VIRTUALENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
+INHERITED = (
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONSAFEPATH",
+    "PIP_REQUIRE_VIRTUALENV",
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_USER",
+)
 """Variables that would lead pip elsewhere than into the environment."""
+MADE = "made"
 LISTING = (
     "import json; from importlib import metadata as m; "
     "print(json.dumps({d.metadata['Name']: d.version for d in m.distributions()}))"
@@ -35,7 +46,8 @@ def install(environment: Environment, cache: Cache, on_event: process.OnEvent | 
     """Make the environment unless it is there; what is in it, as ``Environment.installed`` says it.
 
     Sends ``{"event": "environment", "name", "step", "done", "total"}`` while it works (``total`` packages, None where
-    the description does not pin them all). Raises ``UsageError`` with pip's last word when it cannot be made.
+    the description does not pin them all), the last time with the step ``made``. Raises ``UsageError`` with pip's last
+    word when it cannot be made.
     """
     found = environment.installed(cache)
     if found is None:
@@ -43,6 +55,8 @@ def install(environment: Environment, cache: Cache, on_event: process.OnEvent | 
         job = process.Job("convfault.converters.install:make", arguments, stage=f"make environment {environment.name}")
         process.run(job, on_event).unwrap()
         found = environment.installed(cache)
+        if on_event is not None:
+            on_event({"event": "environment", "name": environment.name, "step": MADE, "done": 0, "total": None})
     if found is None:
         raise UsageError(f"the environment {environment.name} vanished while it was made: try again")
     return found
@@ -112,8 +126,9 @@ def _run(command: list[str], log: Path, environment: Environment) -> None:
         for line in running.stdout:
             file.write(line)
             lines.append(line.strip())
-            done += line.startswith("Collecting ")
-            process.report("environment", name=environment.name, step=line.strip()[:100], done=done, total=total)
+            done += line.startswith(("Collecting ", "Processing "))
+            step = line.strip().partition(" (from")[0][:100]
+            process.report("environment", name=environment.name, step=step, done=done, total=total)
     if running.returncode != 0:
         raise _failure(environment, lines, log)
 
@@ -149,6 +164,47 @@ def _failure(environment: Environment, lines: list[str], log: Path) -> UsageErro
     return UsageError(f"the environment {environment.name} cannot be made: {last}{reason}; the whole log is {log}")
 
 
+def install_named(names: Iterable[str], cache: Cache, progress: Progress) -> list[dict[str, Any]]:
+    """Make several environments, each by its name or as ``package==version``; a row of plain values for each.
+
+    Makes all that can be made before it raises ``UsageError`` for the others.
+    """
+    chosen = [release.find(name) for name in names]
+    rows, failures = [], []
+    for environment in chosen:
+        try:
+            content = install(environment, cache, showing(progress))
+        except UsageError as error:
+            failures.append(str(error))
+            continue
+        packages, size = len(content["packages"]), f"{content['bytes'] / 1e6:.0f} MB"
+        row = {"environment": environment.name, "python": content["python"], "packages": packages, "size": size}
+        rows.append({**row, "folder": str(environment.folder(cache))})
+    if failures:
+        made = f" (made: {', '.join(row['environment'] for row in rows)})" if rows else ""
+        raise UsageError("; ".join(failures) + made)
+    return rows
+
+
+def showing(progress: Progress) -> process.OnEvent:
+    """What to do with the events of ``install`` so that they are seen."""
+    begun: set[str] = set()
+
+    def show(event: process.Event) -> None:
+        if event["event"] != "environment":
+            return
+        phase = f"make environment {event['name']}"
+        if event["step"] == MADE:
+            progress.finish(phase)
+            return
+        if event["total"] is not None and phase not in begun:
+            begun.add(phase)
+            progress.start(phase, event["total"])
+        progress.update(phase, event["done"])
+
+    return show
+
+
 def package_folder(cache: Cache) -> Path:
     """A folder that holds nothing but a link to convfault, for interpreters that have packages of their own.
 
@@ -165,4 +221,3 @@ def package_folder(cache: Cache) -> Path:
             aside.symlink_to(package, target_is_directory=True)
             aside.replace(link)
     return folder
-

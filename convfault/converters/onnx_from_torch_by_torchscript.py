@@ -51,7 +51,7 @@ def convert(source: Model, target: str, options: Mapping[str, Any]) -> None:
 
 def _traceable(source: Model) -> tuple[Any, tuple[Any, ...], list[str], bool]:
     """Module, example inputs, input names, and whether the batch is dynamic."""
-    from convfault.converters.torch_source import example, exported_program, has_dynamic_batch, module
+    from convfault.converters.torch_source import example, example_of, exported_program, has_dynamic_batch, module
 
     if source.format == "torch_function":
         inputs = example(source)
@@ -63,17 +63,4 @@ def _traceable(source: Model) -> tuple[Any, tuple[Any, ...], list[str], bool]:
     # The exporter calls train(False), which the module of an exported program refuses; it is in that mode already.
     traceable.train = types.MethodType(lambda self, mode=True: self, traceable)
     names = list(program.graph_signature.user_inputs)
-    return traceable, _example(program, names), names, has_dynamic_batch(program)
-
-
-def _example(program: Any, names: list[str]) -> tuple[Any, ...]:
-    """Random tensors of the shapes and types that an exported program was traced with."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
-    found = []
-    for name in names:
-        shape = [side if isinstance(side, int) else 2 for side in values[name].shape]
-        found.append(torch.randn(shape, generator=generator).to(values[name].dtype))
-    return tuple(found)
+    return traceable, example_of(program), names, has_dynamic_batch(program)

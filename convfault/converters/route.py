@@ -6,7 +6,6 @@ brackets, a tool's release behind its name: ``torch>onnx:torch_onnx[opset=17]``,
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,16 +20,6 @@ from convfault.model import FRAMEWORK_OF_FORMAT
 __all__ = ["Hop", "Route", "all_routes", "check_framework", "default", "parse", "parse_options"]
 
 FRAMEWORKS = tuple(dict.fromkeys(FRAMEWORK_OF_FORMAT.values()))
-
-TOOLS_ELSEWHERE: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("torch", "keras"): ("nobuco",),
-    ("torch", "tflite"): ("litert-torch",),
-    ("onnx", "keras"): ("onnx2keras", "onnx2tf"),
-    ("onnx", "tf"): ("onnx2tf",),
-    ("onnx", "tflite"): ("onnx2tf",),
-    ("tflite", "onnx"): ("tflite2onnx",),
-}
-"""Known converters whose pins clash with this environment: for a message, until one of convfault's own runs them."""
 
 
 @dataclass(frozen=True)
@@ -216,30 +205,7 @@ def check_framework(name: str) -> None:
 
 
 def _unreachable(source: str, target: str) -> RouteError:
-    edges = [(item.source, item.target, item.tool) for item in CONVERTERS.values()]
-    elsewhere = [(start, end, tool) for (start, end), names in TOOLS_ELSEWHERE.items() for tool in names]
-    missing = [edge for edge in elsewhere if edge in _shortest(source, target, (*edges, *elsewhere))]
-    advice = "convert it yourself and compare the two files: convfault diff SOURCE TARGET"
-    if not missing:
-        return RouteError(f"no known chain of converters leads from {source} to {target}; {advice}")
-    needs = " and ".join(f"{tool} ({start} to {end})" for start, end, tool in missing)
     return RouteError(
-        f"no chain of the converters in this environment leads from {source} to {target}: "
-        f"it would need {needs}, which cannot be installed beside the others; {advice}"
+        f"no known chain of converters leads from {source} to {target}; "
+        "convert it yourself and compare the two files: convfault diff SOURCE TARGET"
     )
-
-
-def _shortest(source: str, target: str, edges: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str, str], ...]:
-    """Edges (source, target, tool) of a shortest chain, breadth first; () when there is none."""
-    waiting: deque[tuple[str, tuple[tuple[str, str, str], ...]]] = deque([(source, ())])
-    seen: set[str] = set()
-    while waiting:
-        place, taken = waiting.popleft()
-        for edge in edges:
-            if edge[0] != place or edge[1] in seen:
-                continue
-            if edge[1] == target:
-                return (*taken, edge)
-            seen.add(edge[1])
-            waiting.append((edge[1], (*taken, edge)))
-    return ()

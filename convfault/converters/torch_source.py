@@ -64,3 +64,16 @@ def has_dynamic_batch(program: Any) -> bool:
     names = set(program.graph_signature.user_inputs)
     shapes = [node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     return bool(shapes) and not isinstance(shapes[0][0], int)
+
+
+def example_of(program: Any, batch: int = 2) -> tuple[Any, ...]:
+    """Random inputs of the shapes and types that an exported program was traced with; ``batch`` where that is free."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    found = []
+    for name in program.graph_signature.user_inputs:
+        shape = [side if isinstance(side, int) else batch for side in values[name].shape]
+        found.append(torch.randn(shape, generator=generator).to(values[name].dtype))
+    return tuple(found)

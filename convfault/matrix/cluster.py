@@ -43,6 +43,10 @@ def attempts(
         ending = as_completed(list(tried), loop=client.loop)
         for future in ending:
             task, alone = tried.pop(future)
+            if future.status in {"cancelled", "lost"}:
+                raise UsageError(
+                    f"the Dask scheduler at {address} was lost: start it and call again; what ended is kept"
+                )
             error = future.exception()
             if error is None:
                 yield task, _concluded(task, future.result())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import convfault
 from convfault.cache import hash_path, key
 from convfault.converters import CONVERTERS
 from convfault.dataset import Dataset
@@ -20,51 +19,41 @@ from convfault.matrix import subjects
 from convfault.matrix.cells import CellOutcome, Matrix
 from convfault.matrix.executor import Settings, execute
 from convfault.matrix.plan import Subject, Task, plan
-from convfault.matrix.selection import Selection
+from convfault.matrix.selection import Selection, Work
 from convfault.request import Context
+from convfault.version import __version__
 
 FILENAME = "matrix.json"
 
 
-@dataclass(frozen=True)
-class Work:
-    """How a matrix is made, whatever it is of: the fields are flags.
-
-    ``out`` is its folder: a run that is killed goes on from what lies there. ``jobs`` cells at once (0: one a core)
-    within ``budget`` megabytes of expected memory (None: most of what is free). ``cluster`` is the address of a Dask
-    scheduler that takes the cells instead. ``pages``: keep each cell's report as an HTML page, too.
-    """
-
-    out: Path = Path("convfault-matrix")
-    jobs: int = 0
-    budget: float | None = None
-    cluster: str | None = None
-    pages: bool = False
-
-
-def make(selection: Selection, work: Work, context: Context, function: str) -> Matrix:
+def make(
+    selection: Selection, work: Work, context: Context, function: str, check: Callable[[Matrix], None] | None = None
+) -> Matrix:
     """Try every cell that was chosen, by ``function`` (``"module:function"``), and keep all in ``work.out``.
 
-    Raises ``UsageError`` for what cannot be read or done at all; whatever one cell meets is its outcome.
+    ``check`` gets the matrix before any cell is tried, and raises when it shall not be made. Raises ``UsageError`` for
+    what cannot be read or done at all; whatever one cell meets is its outcome.
     """
     started, begun = datetime.now(UTC), time.monotonic()
     dataset = Dataset.open(selection.data, limit=selection.pictures, seed=selection.seed)
     chosen, hashes = _subjects(selection, context)
     packages = versions()
-    tasks = plan(selection, chosen, key(_content(selection, dataset), hashes, packages))
-    outcomes = execute(tasks, _settings(selection, work, context, function), context.progress)
-    matrix = Matrix(
+    empty = Matrix(
         command="matrix",
-        convfault_version=convfault.__version__,
+        convfault_version=__version__,
         started=started.isoformat(timespec="seconds"),
-        outcomes=outcomes,
-        seconds=_seconds(outcomes, time.monotonic() - begun),
+        outcomes=(),
         models=hashes,
         dataset={name: value for name, value in dataset.to_record().items() if name != "class_names"},
         settings=selection.to_record(),
-        versions={**packages, **_tools(outcomes)},
         environment={"python": platform.python_version(), "platform": platform.platform()},
     )
+    if check is not None:
+        check(empty)
+    tasks = plan(selection, chosen, key(_content(selection, dataset), hashes, packages))
+    outcomes = execute(tasks, _settings(selection, work, context, function), context.progress)
+    seconds = _seconds(outcomes, time.monotonic() - begun)
+    matrix = replace(empty, outcomes=outcomes, seconds=seconds, versions={**packages, **_tools(outcomes)})
     matrix.write(work.out / FILENAME)
     return matrix
 
@@ -88,13 +77,13 @@ def _content(selection: Selection, dataset: Dataset) -> list[Any]:
     texts = [selection.preprocessing, selection.weights]
     files = [hash_path(Path(text)) for text in texts if text is not None and Path(text).is_file()]
     beside = subjects.settings_beside(selection.source) if selection.source is not None else []
-    return [convfault.__version__, dataset.sha256, selection.seed, selection.tolerance, texts, files, beside]
+    return [__version__, dataset.sha256, selection.seed, selection.tolerance, texts, files, beside]
 
 
 def _settings(selection: Selection, work: Work, context: Context, function: str) -> Settings:
     limits = (context.seconds, context.megabytes)
     arguments = {
-        "selection": replace(selection, data=_absolute(selection.data)).to_record(),
+        "selection": selection.absolute().to_record(),
         "cache": str(context.cache.root),
         "seconds": context.seconds,
         "megabytes": context.megabytes,
@@ -112,10 +101,6 @@ def _settings(selection: Selection, work: Work, context: Context, function: str)
         pages=work.pages,
         fresh=context.fresh,
     )
-
-
-def _absolute(data: str | None) -> str | None:
-    return str(Path(data).absolute()) if data is not None and Path(data).exists() else data
 
 
 def _seconds(outcomes: Iterable[CellOutcome], total: float) -> dict[str, float]:

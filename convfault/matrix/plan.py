@@ -9,7 +9,7 @@ from convfault.cache import key
 from convfault.converters import route as routes
 from convfault.converters.options import ToolOptions, parse_options, tools
 from convfault.converters.route import Route
-from convfault.errors import ConvfaultError, RouteError, UnknownNameError
+from convfault.errors import ConvfaultError, RouteError, UnknownNameError, UsageError
 from convfault.matrix import memory
 from convfault.matrix.cells import BUILD, CONVERT, RUN, Cell
 from convfault.matrix.selection import FRAMEWORKS, Selection
@@ -84,6 +84,7 @@ def plan(selection: Selection, subjects: Iterable[Subject], content: str) -> tup
             tasks += [_task(subject, target, route, content) for route in unique.values()]
             if not found and not selection.tools:
                 tasks.append(_no_route(subject, target))
+    _check_taken([with_options(route, options) for route in given], tasks)
     return tuple(tasks)
 
 
@@ -114,6 +115,14 @@ def _check_tools(selection: Selection) -> None:
     for tool in selection.tools:
         if tool not in tools():
             raise UnknownNameError("tool", tool, tools(), hint="(convfault list converters)")
+
+
+def _check_taken(given: Iterable[Route], tasks: Iterable[Task]) -> None:
+    """A route that was asked for must have become a cell."""
+    taken = {task.cell.route for task in tasks}
+    for route in given:
+        if str(route) not in taken:
+            raise UsageError(f"the route {route} fits none of the chosen models, frameworks and tools")
 
 
 def _found(subject: Subject, target: str, max_hops: int) -> Iterator[Route]:

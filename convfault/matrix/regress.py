@@ -91,11 +91,16 @@ class Regression:
 
 def compare(baseline: Matrix, matrix: Matrix) -> Regression:
     """What became of every cell; raises ``UsageError`` when the two say nothing about each other."""
-    if reason := next(_obstacles(baseline, matrix), None):
-        raise UsageError(f"{reason}: make a new baseline with --write-baseline, or ask for the same")
+    check(baseline, matrix)
     before, after = _by_identity(baseline.outcomes), _by_identity(matrix.outcomes)
     found = [_change(before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])]
     return Regression(tuple(sorted(found, key=lambda change: KINDS.index(change.kind))), baseline, matrix)
+
+
+def check(baseline: Matrix, matrix: Matrix) -> None:
+    """Raise ``UsageError`` when the two say nothing about each other; ``matrix`` may be without outcomes yet."""
+    if reason := next(_obstacles(baseline, matrix), None):
+        raise UsageError(f"{reason}; make a new baseline with --write-baseline, or ask for the same")
 
 
 def _obstacles(baseline: Matrix, matrix: Matrix) -> Iterator[str]:
@@ -121,8 +126,8 @@ def _data(matrix: Matrix) -> Mapping[str, Any]:
 def _settings(matrix: Matrix) -> Mapping[str, Any]:
     """What changes the answers: not which cells were chosen, for those that lack are missing."""
     known = {"preprocessing": None, "tolerance": None, "tool_options": [], **matrix.settings}
-    weights = ", ".join(sorted({outcome.cell.weights for outcome in matrix.outcomes}))
-    return {"weights": weights} | {name: known[name] for name in ("preprocessing", "tolerance", "tool_options")}
+    weights = {"weights": matrix.settings.get("weights") or "calibrated"}
+    return weights | {name: known[name] for name in ("preprocessing", "tolerance", "tool_options")}
 
 
 def _short(value: Any) -> str:

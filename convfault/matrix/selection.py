@@ -1,9 +1,10 @@
-"""What a user wants to see in a matrix, as one checked value."""
+"""What a user wants to see in a matrix, and how it is to be made, as checked values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from convfault.errors import UnknownNameError, UsageError
@@ -57,10 +58,10 @@ class Selection:
         return self.limit if self.limit is not None or self.data is not None else DEFAULT_PICTURES
 
     def request(self, model: str, source: str, target: str, route: str) -> Request:
-        """The diff of one cell."""
+        """The diff of one cell; a file is taken from where this selection says that it is."""
         named = self.source is None
         return Request(
-            source=None if named else model,
+            source=self.source,
             model=model if named else None,
             src=source if named else None,
             dst=target,
@@ -73,6 +74,12 @@ class Selection:
             tolerance=self.tolerance,
             trust=self.trust,
         )
+
+    def absolute(self) -> Selection:
+        """The same with the places of files as other folders see them."""
+        names = ("source", "weights", "data", "preprocessing")
+        places = {name: Path(value) for name in names if (value := getattr(self, name)) is not None}
+        return replace(self, **{name: str(place.absolute()) for name, place in places.items() if place.exists()})
 
     def to_record(self) -> dict[str, Any]:
         """JSON form."""
@@ -92,3 +99,25 @@ def _framework(text: str) -> str:
     if name not in (*FRAMEWORKS, "onnx"):
         raise UnknownNameError("framework", text, (*FRAMEWORKS, "onnx"))
     return name
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a matrix is made, whatever it is of: the fields are flags.
+
+    ``out`` is its folder: a run that is killed goes on from what lies there. ``jobs`` cells at once (0: one a core)
+    within ``budget`` megabytes of expected memory (None: most of what is free). ``cluster`` is the address of a Dask
+    scheduler that takes the cells instead. ``pages``: keep each cell's report as an HTML page, too.
+    """
+
+    out: Path = Path("convfault-matrix")
+    jobs: int = 0
+    budget: float | None = None
+    cluster: str | None = None
+    pages: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jobs < 0:
+            raise UsageError(f"--jobs is {self.jobs}: give 1 or more, or 0 for one a core")
+        if self.budget is not None and not self.budget > 0:
+            raise UsageError(f"--memory-budget is {self.budget}: it must be a number of megabytes above 0")

@@ -18,8 +18,8 @@ CALIBRATED = "calibrated"
 
 def named(selection: Selection) -> Iterator[Subject]:
     """Every chosen named model in every chosen framework; raises ``UnknownNameError``."""
-    for name in selection.models or zoo.names():
-        entry = zoo.find(name)
+    chosen = {entry.name: entry for entry in map(zoo.find, selection.models or zoo.names())}
+    for entry in chosen.values():
         megabytes = memory.MODELS.get(entry.name, memory.UNKNOWN_MODEL)
         for source in selection.sources or FRAMEWORKS:
             origin = entry.origin(source)

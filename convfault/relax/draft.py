@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from convfault.errors import ConvfaultError
 from convfault.relax.graph import Graph, Layer, Native, Parameter, ordered
 
+STEPS_PER_LAYER = 100
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -29,6 +31,7 @@ class Draft:
         draft.inputs, draft.outputs = list(graph.inputs), list(graph.outputs)
         for layer in graph:
             draft.put(layer)
+            draft.made = max(draft.made, _number(layer.id))
         return draft
 
     def add(
@@ -111,10 +114,9 @@ class Draft:
         """Ids of the layers added since the counter stood at ``made``."""
         found: list[str] = []
         for name in reversed(self.layers):
-            number = int(name.partition("~")[2] or 0)
-            if "~" in name and number <= made:
+            if 0 < _number(name) <= made:
                 break
-            if number > made:
+            if _number(name) > made:
                 found.append(name)
         return found
 
@@ -145,6 +147,12 @@ class Draft:
         return Graph(tuple(renamed), inputs, outputs, self.layout, **rest)
 
 
+def _number(layer_id: str) -> int:
+    """The number that ``Draft.add`` gave, 0 for an id from elsewhere."""
+    number = layer_id.partition("~")[2]
+    return int(number) if number.isdigit() else 0
+
+
 def gone_into(kept: Native, gone: Native) -> Native:
     """The native side of a layer that another one of equal value was dropped for."""
     seen = set(kept.names)
@@ -168,10 +176,13 @@ class Rule:
 
 
 def apply(draft: Draft, rules: Sequence[Rule]) -> bool:
-    """Apply the rules until none applies any more; whether any did."""
+    """Apply the rules until none applies any more; whether any did.
+
+    Raises ``ConvfaultError`` when they undo each other for ever, which is a defect of the rules.
+    """
     by_kind: dict[str, list[Rule]] = {}
     pending = dict.fromkeys(layer.id for layer in reversed(ordered(tuple(draft.layers.values()))))
-    changed = False
+    changed, left = False, STEPS_PER_LAYER * (len(pending) + 10)
     while pending:
         name, _ = pending.popitem()
         if name not in draft.layers:
@@ -180,7 +191,9 @@ def apply(draft: Draft, rules: Sequence[Rule]) -> bool:
         if layer.kind not in by_kind:
             by_kind[layer.kind] = [rule for rule in rules if not rule.kinds or layer.kind in rule.kinds]
         if any(_tried(draft, layer, rule, pending) for rule in by_kind[layer.kind]):
-            changed = True
+            changed, left = True, left - 1
+            if not left:
+                raise ConvfaultError(f"the normalization of the graph does not end: it is at layer {name} ({layer.kind})")
     draft.prune()
     return changed
 

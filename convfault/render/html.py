@@ -75,13 +75,16 @@ def page(report: Report) -> str:
     """The report as one HTML file. All names come from models and are escaped."""
     comparison = report.comparison
     text = (
-        _environment()
+        environment()
         .get_template("page.html.jinja")
         .render(
             report=report,
             comparison=comparison,
             title=wording.title(report),
             headline=wording.headline(report),
+            verdict=comparison.verdict,
+            command=report.command,
+            started=report.started,
             sign=wording.SIGNS[comparison.verdict],
             word=wording.VERDICTS[comparison.verdict],
             route=_route(report),
@@ -98,8 +101,9 @@ def page(report: Report) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Reads the templates; every text that they show is escaped and made visible."""
+    found = Environment(
         loader=PackageLoader("convfault.render"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -107,10 +111,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_seen,
     )
-    environment.filters |= FORMATS
-    environment.filters["json"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False, default=str)
-    environment.globals |= {"state": wording.hop_state, "message": wording.hop_message}
-    return environment
+    found.filters |= FORMATS
+    found.filters["json"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False, default=str)
+    found.globals |= {"state": wording.hop_state, "message": wording.hop_message}
+    return found
 
 
 def _seen(value: Any) -> Any:

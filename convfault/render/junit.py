@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -13,11 +13,15 @@ from convfault.render import wording
 from convfault.report import Report
 
 Element = ElementTree.Element
+KINDS = {"failure": "differ", "error": "crash"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case. ``outcome`` is ``passed``, ``failure``, ``error`` or ``skipped``; its details follow the message."""
+    """One case. ``outcome`` is ``passed``, ``failure``, ``error`` or ``skipped``; its details follow the message.
+
+    ``kind`` says what sort of failure or error it is, where ``differ`` and ``crash`` do not.
+    """
 
     group: str
     name: str
@@ -26,20 +30,30 @@ class Case:
     message: str = ""
     details: str = ""
     output: str = ""
+    kind: str = ""
 
 
 def document(*reports: Report) -> str:
     """One suite with the cases of all ``reports``, which differ in model or route."""
     found = [case for report in reports for case in cases(report)]
+    known = _properties(reports[0]) if len(reports) == 1 else {}
+    return suite(reports[0].command, found, reports[0].started, known)
+
+
+def suite(command: str, found: Sequence[Case], started: str, properties: Mapping[str, str]) -> str:
+    """The document with one suite of the cases ``found``; ``started`` is an ISO 8601 time."""
     totals = _totals(found)
     root = ElementTree.Element("testsuites", {"name": "convfault", **totals})
-    suite = ElementTree.SubElement(root, "testsuite", {"name": f"convfault {reports[0].command}", **totals})
-    suite.set("skipped", str(sum(case.outcome == "skipped" for case in found)))
-    if stamp := re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", reports[0].started):
-        suite.set("timestamp", stamp.group())
-    if len(reports) == 1:
-        _properties(suite, reports[0])
-    suite.extend(_element(case) for case in found)
+    element = ElementTree.SubElement(root, "testsuite", {"name": f"convfault {command}", **totals})
+    element.set("skipped", str(sum(case.outcome == "skipped" for case in found)))
+    if stamp := re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", started):
+        element.set("timestamp", stamp.group())
+    if properties:
+        parent = ElementTree.SubElement(element, "properties")
+        for name, value in properties.items():
+            about = {"name": wording.printable(name), "value": wording.printable(value)}
+            ElementTree.SubElement(parent, "property", about)
+    element.extend(_element(case) for case in found)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -90,8 +104,7 @@ def _comparison(group: str, report: Report) -> Case:
     )
 
 
-def _totals(found: Iterable[Case]) -> dict[str, str]:
-    found = list(found)
+def _totals(found: Sequence[Case]) -> dict[str, str]:
     return {
         "tests": str(len(found)),
         "failures": str(sum(case.outcome == "failure" for case in found)),
@@ -100,16 +113,12 @@ def _totals(found: Iterable[Case]) -> dict[str, str]:
     }
 
 
-def _properties(suite: Element, report: Report) -> None:
-    properties = ElementTree.SubElement(suite, "properties")
+def _properties(report: Report) -> dict[str, str]:
     known = {"convfault": report.convfault_version, "verdict": report.comparison.verdict}
     for role, side in (("source", report.source), ("target", report.target)):
         known |= {f"{role}.{package}": version or "" for package, version in side["versions"].items()}
         known |= {f"{role}.sha256": side["sha256"] or ""}
-    for name, value in (known | dict(report.environment)).items():
-        ElementTree.SubElement(
-            properties, "property", {"name": wording.printable(name), "value": wording.printable(value)}
-        )
+    return known | dict(report.environment)
 
 
 def _element(case: Case) -> Element:
@@ -128,7 +137,7 @@ def _element(case: Case) -> Element:
         )
         problem.text = wording.printable(case.details) or None
         if case.outcome != "skipped":
-            problem.set("type", {"failure": "differ", "error": "crash"}[case.outcome])
+            problem.set("type", case.kind or KINDS[case.outcome])
     if case.output:
         ElementTree.SubElement(element, "system-out").text = wording.printable(case.output)
     return element

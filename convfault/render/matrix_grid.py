@@ -60,6 +60,12 @@ class Square:
         return next((status for status in (*FAILURES, NO_ROUTE) if status in found), UNTRIED)
 
     @property
+    def failure(self) -> CellOutcome | None:
+        """The route whose failure weighs most; None where one answered."""
+        found = (outcome for outcome in self.outcomes if outcome.status == self.status)
+        return next(found, None) if self.best is None else None
+
+    @property
     def tried(self) -> int:
         return sum(outcome.status != NO_ROUTE for outcome in self.outcomes)
 

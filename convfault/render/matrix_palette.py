@@ -25,6 +25,8 @@ DARK: Mapping[str, str] = {
     "line": "#2e3641",
     "cross": "#7a4560",
 }
+PAGE = {"paper", "ink", "soft", "line"}
+"""The colours that pages have of their own."""
 RANGES = {False: (0.98, 0.24), True: (0.2, 0.94)}
 """Which part of matplotlib's *magma* is used in light and in dark: away from the page's own colour as it gets worse."""
 
@@ -78,11 +80,14 @@ def _luminance(colour: str) -> float:
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def style(selector: str = ":root") -> str:
-    """Rules of a style sheet that set the shades as variables, for light and dark."""
-    light, dark = (_variables(palette(dark)) for dark in (False, True))
+def style(selector: str = ":root", *, whole: bool = True) -> str:
+    """Rules of a style sheet that set the colours as variables, for light and dark.
+
+    ``whole``: those of a picture that stands for itself; else without the ones that a page has of its own.
+    """
+    light, dark = (_variables(palette(dark), whole) for dark in (False, True))
     return f"{selector} {{ {light} }}\n@media (prefers-color-scheme: dark) {{ {selector} {{ {dark} }} }}"
 
 
-def _variables(colours: Mapping[str, str]) -> str:
-    return " ".join(f"--{name}: {colour};" for name, colour in colours.items())
+def _variables(colours: Mapping[str, str], whole: bool) -> str:
+    return " ".join(f"--{name}: {colour};" for name, colour in colours.items() if whole or name not in PAGE)

@@ -140,9 +140,9 @@ def _facts(square: Square) -> tuple[Text, ...]:
 
 
 def _way(square: Square, room: int) -> Text:
-    """The best route, broken between its hops only; where none answered, what became of the first."""
+    """The best route, broken between its hops only; where none answered, the gravest failure."""
     if square.best is None:
-        text = as_text(square.outcomes[0].cause, "dim")
+        text = as_text(square.failure.cause if square.failure else "", "dim")
         text.no_wrap, text.overflow = True, "ellipsis"
         return text
     lines = [""]

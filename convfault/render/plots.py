@@ -171,7 +171,7 @@ def svg(figure: Figure, name: str, description: str, variables: Mapping[str, str
     drawing = re.sub(r'\bid="', f'id="{name}-', drawing)
     drawing = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", drawing)
     drawing = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", drawing)
-    drawing = re.sub(r"font-family: [^;\"]*;? ?", "", drawing)  # newer matplotlibs write the parts of a font apart
+    drawing = re.sub(r"font-family: [^;\"]*;? ?", "", drawing)  # where the parts of a font stand apart
     for colour, variable in variables.items():
         drawing = drawing.replace(colour, f"var(--{variable})")
     drawing = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", drawing)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from convfault.render import wording
 
-ASCII = str.maketrans({"→": "->", "✓": "+", "≠": "!", "✕": "x", "×": "x", "–": "-", "│": "|", "…": "..."})
+ASCII = str.maketrans({"→": "->", "✓": "+", "≠": "!", "✕": "x", "–": "-", "│": "|", "…": "...", "·": "*"})
 
 Line = RenderableType
 

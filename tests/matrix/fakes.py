@@ -80,3 +80,20 @@ def times(calls: Path) -> dict[str, tuple[float, float]]:
     """Key → when the cell began and ended."""
     rows = [line.split() for line in (calls / "times.txt").read_text().splitlines()]
     return {row[0]: (float(row[1]), float(row[2])) for row in rows}
+
+
+def cell_of_pipeline(
+    cell: Mapping[str, Any], selection: Mapping[str, Any], cache: str, **settings: Any
+) -> dict[str, Any]:
+    """A job in place of ``convfault.pipeline:run_cell``: agrees, unless the folder of the cache says otherwise.
+
+    Its file ``wrong.txt`` holds a status and a word; cells whose route has the word end so.
+    """
+    mine, wrong = Cell.from_record(cell), Path(cache) / "wrong.txt"
+    Path(cache).mkdir(parents=True, exist_ok=True)
+    note(cache, f"{mine.key} begins")
+    status, word = wrong.read_text().split() if wrong.exists() else ("agree", "nothing")
+    found = outcome(mine, seconds=0.1)
+    if word in mine.route:
+        found = outcome(mine, status, top1_disagreement=1.0) if status == "differ" else CellOutcome(mine, status)
+    return Attempt(found, REPORT, "<p>a page</p>" if settings.get("page") else None).to_record()

@@ -166,3 +166,22 @@ def test_without_dask_the_message_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingPackageError, match=r"convfault\[cluster\]"):
         run(tmp_path / "x", "tcp://127.0.0.1:1", fakes.task("a"))
+
+
+def test_a_scheduler_that_dies_is_one_sentence_and_finished_cells_are_kept(tmp_path: Path) -> None:
+    tasks = [fakes.task(f"model{number}") for number in range(6)]
+    with started(tmp_path) as mine:
+
+        def kill_it() -> None:
+            deadline = time.monotonic() + 60
+            while len(list(tmp_path.glob("x/out/cells/*.json"))) < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            mine.scheduler.kill()
+
+        killer = threading.Thread(target=kill_it)
+        killer.start()
+        with pytest.raises(UsageError, match="was lost"):
+            run(tmp_path / "x", mine.address, *tasks, seconds=1.0)
+        killer.join()
+    found = run(tmp_path / "x", None, *tasks)
+    assert 2 <= sum(outcome.cached for outcome in found) < len(tasks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from convfault.errors import UnknownNameError, UsageError
@@ -83,11 +85,21 @@ def test_a_given_route_stands_beside_those_that_are_found() -> None:
     assert {extra, "tf>onnx:tf2onnx>torch:onnx2torch"} <= set(found)
 
 
-def test_a_given_route_of_another_pair_is_left_out() -> None:
-    assert not any(
-        "torch" in route
-        for route in routes(planned(Selection(targets=("tflite",), routes=("tf>onnx:tf2onnx>torch:onnx2torch",))))
-    )
+def test_a_given_route_that_fits_nothing_chosen_is_refused() -> None:
+    with pytest.raises(UsageError, match="fits none of the chosen"):
+        planned(Selection(targets=("tflite",), routes=("tf>onnx:tf2onnx>torch:onnx2torch",)))
+
+
+def test_two_names_of_one_model_are_one_model() -> None:
+    subjects = list(named(Selection(models=("mobilenetv2", "MobileNetV2"), sources=("tf",))))
+    assert [subject.model for subject in subjects] == ["mobilenetv2"]
+
+
+def test_files_are_found_from_other_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.keras").touch()
+    monkeypatch.chdir(tmp_path)
+    request = Selection(source="m.keras", data="fractals").absolute().request("m.keras", "keras", "tf", "keras>tf")
+    assert (request.source, request.data) == (str(tmp_path / "m.keras"), "fractals")
 
 
 def test_only_routes_whose_first_tool_reads_the_file_are_planned() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib import resources
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -16,6 +19,7 @@ from convfault.matrix.regress import (
     ALARMS,
     BETTER,
     BROKEN,
+    KINDS,
     MENDED,
     MISSING,
     OTHERWISE,
@@ -109,6 +113,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"dataset": {**matrices.DATA, "images": 20}}, r"other data \(images\): 50, not 20"),
     ({"settings": {"tolerance": 0.5}}, r"other settings \(tolerance\)"),
     ({"settings": {"preprocessing": "size=224"}}, "preprocessing"),
+    ({"settings": {"weights": "imagenet"}}, r"\(weights\): calibrated, not imagenet"),
     ({"settings": {"tool_options": ["tf2onnx.opset=13"]}}, "tool_options"),
 ]
 
@@ -119,15 +124,19 @@ def test_a_baseline_for_something_else_is_refused_with_the_reason(change: dict[s
         compare(matrix(outcome()), matrix(outcome(), **change))
 
 
-def test_a_baseline_for_other_weights_is_refused() -> None:
-    other = replace(outcome(), cell=replace(outcome().cell, weights="imagenet"))
-    with pytest.raises(UsageError, match="weights"):
-        compare(matrix(outcome()), matrix(other))
-
-
 def test_other_versions_and_another_machine_are_what_it_is_for() -> None:
     after = matrix(outcome(), versions={"tf2onnx": "9"}, environment={"platform": "other"}, started="later")
     assert compare(matrix(outcome()), after).exit_code == 0
+
+
+def test_a_regression_is_valid_by_the_schema_that_is_shipped() -> None:
+    shipped = json.loads(resources.files("convfault").joinpath("regression.schema.json").read_text(encoding="utf-8"))
+    before = matrix(outcome(), outcome(target="torch"), outcome("crash", "keras"))
+    after = matrix(outcome("crash"), outcome("agree", "keras"), outcome("agree", "onnx"))
+    record = compare(before, after).to_record()
+    jsonschema.Draft202012Validator.check_schema(shipped)
+    jsonschema.validate(json.loads(json.dumps(record, allow_nan=False)), shipped)
+    assert tuple(shipped["$defs"]["kind"]["enum"]) == KINDS
 
 
 @given(matrices.MATRICES)

@@ -16,7 +16,7 @@ from convfault.report import Report
 from tests import samples
 
 SAMPLES = [samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired]
-VOID = {"meta", "img", "br", "hr", "link", "input"}
+VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 CELLS = {"td", "th", "dt", "dd"}
 """Elements whose texts stand apart though nothing stands between them."""
 

@@ -14,24 +14,13 @@ from rich.console import Console
 from convfault.render import terminal
 from convfault.report import Report
 from tests import samples
+from tests.render.terminals import printed, squeezed
 
 SAMPLES = [samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired]
 
 
-def shown(report: Report, width: int = 100, encoding: str = "utf-8", colours: bool = False, **more: Any) -> str:
-    raw = io.BytesIO()
-    file = io.TextIOWrapper(raw, encoding=encoding, newline="\n")
-    terminal.show(
-        report,
-        Console(file=file, width=width, force_terminal=colours, color_system="truecolor" if colours else None),
-        **more,
-    )
-    file.flush()
-    return raw.getvalue().decode(encoding)
-
-
-def squeezed(text: str) -> str:
-    return " ".join(text.split())
+def shown(report: Report, width: int = 100, **more: Any) -> str:
+    return printed(lambda console, **rest: terminal.show(report, console, **rest), width, **more)
 
 
 def test_an_agreement_says_so_first_and_shows_the_figures() -> None:

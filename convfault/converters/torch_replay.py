@@ -1,0 +1,114 @@
+"""Replays an exported program as a module's code would run: by functions of ``torch`` and modules of ``torch.nn``.
+
+Tools that watch a module run know those; an exported program calls the operators below them (``aten``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+NORMS = ("aten::batch_norm", "aten::_native_batch_norm_legit_no_training")
+"""Operators that tools know as a module only."""
+
+
+def replayable(program: Any) -> Any:
+    """An ``nn.Module`` in evaluation mode that computes what a ``torch.export.ExportedProgram`` computes."""
+    import torch
+
+    graph = program.module(check_guards=False)
+
+    class Replay(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.norms = torch.nn.ModuleDict(
+                {node.name: _norm(graph, node) for node in graph.graph.nodes if _is_norm(node)}
+            )
+
+        def forward(self, *inputs: Any) -> Any:
+            return _replay(graph, self.norms, inputs)
+
+    return Replay().eval()
+
+
+def _is_norm(node: Any) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return node.op == "call_function" and schema is not None and schema.name in NORMS
+
+
+def _norm(graph: Any, node: Any) -> Any:
+    """The ``nn.BatchNorm2d`` with the weights and the epsilon of a node."""
+    import torch
+
+    given = _arguments(node.target, node.args, node.kwargs)
+    keys = ("weight", "bias", "running_mean", "running_var")
+    weights = {key: operator.attrgetter(given[key].target)(graph).detach().clone() for key in keys}
+    module = torch.nn.BatchNorm2d(len(weights["running_mean"]), eps=given["eps"], momentum=given["momentum"])
+    module.load_state_dict(weights, strict=False)
+    return module.eval()
+
+
+def _replay(graph: Any, norms: Any, inputs: tuple[Any, ...]) -> Any:
+    """Run the nodes of an ``fx.GraphModule`` one after the other; a single result is given as it is."""
+    import torch
+
+    values: dict[Any, Any] = {}
+    waiting = list(inputs)
+    for node in graph.graph.nodes:
+        arguments, named = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        if node.op == "placeholder":
+            values[node] = waiting.pop(0)
+        elif node.op == "get_attr":
+            values[node] = operator.attrgetter(node.target)(graph)
+        elif node.name in norms:
+            values[node] = norms[node.name](arguments[0])
+        elif node.op == "call_function":
+            values[node] = _call(node.target, arguments, named)
+        elif node.op == "output":
+            results = arguments[0]
+            return results[0] if isinstance(results, list | tuple) and len(results) == 1 else results
+    raise ValueError("the program has no output")
+
+
+def _arguments(target: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of an operator, by the names of its schema."""
+    names = [argument.name for argument in target._schema.arguments]
+    return {**dict(zip(names, arguments, strict=False)), **named}
+
+
+def _call(target: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """Call the function that has an operator's name, with those of the operator's arguments that it has."""
+    import torch
+
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+        return target(*arguments, **named)
+    given = _arguments(target, arguments, named)
+    function = _function(target._schema.name.partition("::")[2].rstrip("_"))
+    places = [given.pop("self")] if "self" in given else []
+    known = _parameters(function)
+    if known is None:  # written in C: takes what the operator takes
+        return function(*places, *given.values())
+    if "training" in known and "train" in given:
+        given["training"] = given.pop("train")
+    return function(*places, **{name: value for name, value in given.items() if name in known})
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """What a module's code would call: of ``torch.nn.functional``, of ``torch``, or a tensor's method."""
+    import torch
+
+    for place in (torch.nn.functional, torch, torch.Tensor):
+        if callable(found := getattr(place, name, None)):
+            return found  # type: ignore[no-any-return]
+    raise NotImplementedError(f"aten::{name} has no function in torch to be replayed by")
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """By name, of the function itself where a tool has wrapped it to watch it; None when it does not tell."""
+    own = getattr(function, "__undecorated_func__", function)  # nobuco's mark
+    try:
+        return inspect.signature(own).parameters
+    except (ValueError, TypeError):
+        return None

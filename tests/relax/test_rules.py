@@ -1,0 +1,278 @@
+"""Each rule on the smallest graph that it applies to, and on the nearest one that it must leave alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convfault.relax.draft import Draft
+from tests.relax.drafts import Sketch, kinds, only, simplified, values
+
+PICTURE = (1, 6, 5, 4)
+TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+INFINITY = float("inf")
+
+
+def test_what_is_made_of_constants_is_a_constant() -> None:
+    sketch = Sketch()
+    total = sketch.layer("add", (sketch.constant(values(4), "a"), sketch.constant(values(4), "b")), (4,))
+    graph = simplified(sketch.ending(sketch.layer("power", (sketch.source, total), PICTURE)))
+    assert kinds(graph) == ["constant", "power"]
+    assert only(graph, "constant").parameters["values"].native == ("a", "b")
+
+
+def test_layers_that_do_nothing_are_gone() -> None:
+    sketch = Sketch()
+    x = sketch.layer("reshape", sketch.source, PICTURE)
+    x = sketch.layer("transpose", x, PICTURE, order=(0, 1, 2, 3))
+    x = sketch.layer("clip", x, PICTURE, minimum=-INFINITY, maximum=INFINITY)
+    x = sketch.layer("pad", x, PICTURE, padding=((0, 0),) * 4, mode="constant", value=0.0)
+    assert kinds(simplified(sketch.ending(sketch.layer("tanh", x, PICTURE)))) == ["tanh"]
+
+
+def test_a_transpose_of_two_equally_long_axes_is_not_nothing() -> None:
+    sketch = Sketch(1, 5, 5, 4)
+    x = sketch.layer("transpose", sketch.source, (1, 5, 5, 4), order=(0, 2, 1, 3))
+    assert kinds(simplified(sketch.ending(sketch.convolution(x)))) == ["transpose", "convolution"]
+
+
+def test_two_layers_that_compute_the_same_are_one() -> None:
+    sketch = Sketch()
+    pair = [sketch.layer("tanh", sketch.source, PICTURE) for _ in range(2)]
+    assert kinds(simplified(sketch.ending(sketch.layer("multiply", pair, PICTURE)))) == ["tanh", "multiply"]
+
+
+def test_two_convolutions_of_one_picture_stay_two() -> None:
+    sketch = Sketch()
+    pair = [sketch.convolution(sketch.source) for _ in range(2)]
+    assert kinds(simplified(sketch.ending(sketch.layer("add", pair, (1, 6, 5, 8))))) == ["convolution", "convolution", "add"]
+
+
+def test_only_the_last_reshape_counts_and_elementwise_layers_go_before_it() -> None:
+    sketch = Sketch()
+    x = sketch.layer("reshape", sketch.source, (1, 30, 4))
+    x = sketch.layer("reshape", x, (1, 120))
+    graph = simplified(sketch.ending(sketch.layer("tanh", x, (1, 120))))
+    assert kinds(graph) == ["tanh", "reshape"]
+    assert only(graph, "tanh").shape == PICTURE
+
+
+def test_joins_of_joins_are_one_join_but_not_along_another_axis() -> None:
+    sketch = Sketch()
+    x = sketch.layer("concat", (sketch.source, sketch.source), (1, 6, 5, 8), axis=3)
+    x = sketch.layer("concat", (x, sketch.source), (1, 6, 5, 12), axis=3)
+    graph = simplified(sketch.ending(sketch.layer("concat", (x, x), (1, 12, 5, 12), axis=1)))
+    assert [(layer["axis"], len(layer.inputs)) for layer in graph if layer.kind == "concat"] == [(3, 3), (1, 2)]
+
+
+def channels_first_block(sketch: Sketch, source: str) -> str:
+    """relu(picture) in NCHW, between transposes to and from a convolution in NHWC."""
+    x = sketch.layer("transpose", source, PICTURE, order=TO_LAST)
+    x = sketch.convolution(x, filters=4)
+    x = sketch.layer("transpose", x, (1, 4, 6, 5), order=TO_FIRST)
+    return sketch.layer("clip", x, (1, 4, 6, 5), minimum=0.0, maximum=INFINITY)
+
+
+def test_a_model_with_channels_first_gets_them_last_from_input_to_output() -> None:
+    sketch = Sketch(1, 4, 6, 5)
+    x = sketch.layer("tanh", sketch.source, (1, 4, 6, 5))
+    x = channels_first_block(sketch, channels_first_block(sketch, x))
+    graph = simplified(sketch.ending(x))
+    assert kinds(graph) == ["tanh", "convolution", "clip", "convolution", "clip"]
+    assert graph[graph.inputs[0]]["permutation"] == TO_LAST
+    assert graph[graph.inputs[0]].native.permutation == TO_LAST
+
+
+def test_the_native_value_of_a_moved_layer_is_found_by_its_permutation() -> None:
+    sketch = Sketch(1, 4, 6, 5)
+    graph = simplified(sketch.ending(channels_first_block(sketch, sketch.source)))
+    native = values(1, 4, 6, 5)
+    np.testing.assert_array_equal(only(graph, "clip").view(native), native.transpose(TO_LAST))
+
+
+def test_constants_turn_with_the_layer_that_they_are_added_to() -> None:
+    sketch = Sketch(1, 4, 6, 5)
+    x = channels_first_block(sketch, sketch.source)
+    x = sketch.layer("multiply", (sketch.constant(values(4, 1, 1)), x), (1, 4, 6, 5))
+    graph = simplified(sketch.ending(channels_first_block(sketch, x)))
+    assert kinds(graph) == ["convolution", "clip", "convolution", "clip"]
+
+
+def test_a_superfluous_transpose_stays_where_it_matters() -> None:
+    sketch = Sketch()
+    x = sketch.convolution(sketch.source, filters=5)
+    x = sketch.layer("transpose", x, (1, 5, 5, 6), order=(0, 2, 3, 1))
+    graph = simplified(sketch.ending(sketch.convolution(x)))
+    assert kinds(graph) == ["convolution", "transpose", "convolution"]
+
+
+@pytest.mark.parametrize(("kind", "value", "merges"), [("convolution", 0.0, True), ("convolution", 1.0, False)])
+def test_padding_goes_into_a_convolution_if_it_is_of_zeros(kind: str, value: float, merges: bool) -> None:
+    sketch = Sketch()
+    padding = ((0, 0), (0, 1), (2, 0), (0, 0))
+    x = sketch.layer("pad", sketch.source, (1, 7, 7, 4), padding=padding, mode="constant", value=value)
+    graph = simplified(sketch.ending(sketch.convolution(x, padding=((0, 0), (0, 0)))))
+    assert kinds(graph) == ["convolution"] if merges else ["pad", "convolution"]
+    if merges:
+        assert only(graph, "convolution")["padding"] == ((0, 1), (2, 0))
+
+
+@pytest.mark.parametrize(("value", "merges"), [(-INFINITY, True), (0.0, False)])
+def test_padding_goes_into_a_maximum_if_it_never_wins(value: float, merges: bool) -> None:
+    sketch = Sketch()
+    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+    x = sketch.layer("pad", sketch.source, (1, 8, 7, 4), padding=padding, mode="constant", value=value)
+    pool = {"size": (2, 3), "strides": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}
+    graph = simplified(sketch.ending(sketch.layer("max_pool", x, (1, 7, 5, 4), **pool)))
+    assert kinds(graph) == (["max_pool"] if merges else ["pad", "max_pool"])
+
+
+def test_zeros_padded_before_an_average_count_in_its_divisor() -> None:
+    sketch = Sketch()
+    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+    x = sketch.layer("pad", sketch.source, (1, 8, 7, 4), padding=padding, mode="constant", value=0.0)
+    pool = {"size": (3, 3), "strides": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "count_padding": False}
+    graph = simplified(sketch.ending(sketch.layer("average_pool", x, (1, 6, 5, 4), **pool)))
+    assert kinds(graph) == ["average_pool"]
+    assert only(graph, "average_pool")["count_padding"] is True
+
+
+def test_padding_that_no_window_reaches_is_not_there() -> None:
+    sketch = Sketch(1, 6, 6, 4)
+    graph = simplified(sketch.ending(sketch.convolution(sketch.source, strides=(2, 2))))
+    assert only(graph, "convolution")["padding"] == ((1, 0), (1, 0))
+
+
+def test_symmetric_and_one_sided_padding_differ_where_windows_reach_it() -> None:
+    sketch = Sketch(1, 6, 6, 4)
+    graph = simplified(sketch.ending(sketch.convolution(sketch.source, strides=(2, 2), padding=((0, 1), (0, 1)))))
+    assert only(graph, "convolution")["padding"] == ((0, 1), (0, 1))
+
+
+def test_an_average_of_everything_is_a_mean_that_keeps_its_axes() -> None:
+    sketch = Sketch()
+    pool = {"size": (6, 5), "strides": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "count_padding": False}
+    one = simplified(sketch.ending(sketch.layer("average_pool", sketch.source, (1, 1, 1, 4), **pool)))
+    other = Sketch()
+    mean = other.layer("mean", other.source, (1, 4), axes=(1, 2), keepdims=False)
+    two = simplified(other.ending(mean))
+    assert kinds(one) == ["mean"]
+    assert kinds(two) == ["mean", "reshape"]
+    assert dict(only(one, "mean").hyperparameters) == dict(only(two, "mean").hyperparameters)
+
+
+def test_batch_normalization_goes_into_the_convolution_and_leaves_its_names() -> None:
+    sketch = Sketch()
+    x = sketch.convolution(sketch.source)
+    statistics = [sketch.constant(np.abs(values(8)) + 0.5, name) for name in ("gamma", "beta", "mean", "variance")]
+    graph = simplified(sketch.ending(sketch.layer("batch_norm", (x, *statistics), (1, 6, 5, 8), epsilon=0.1)))
+    layer = only(graph, "convolution")
+    assert kinds(graph) == ["convolution"]
+    assert layer.parameters["weights"].native == ("kernel", "gamma", "variance")
+    assert layer.details["batch_norm"]["epsilon"] == 0.1
+
+
+def test_a_scale_behind_a_convolution_that_others_read_stays() -> None:
+    sketch = Sketch()
+    x = sketch.convolution(sketch.source)
+    y = sketch.affine(x, values(8), values(8))
+    assert kinds(simplified(sketch.ending(x, y))) == ["convolution", "affine"]
+
+
+def test_arithmetic_with_a_value_a_channel_folds_and_with_a_picture_does_not() -> None:
+    sketch = Sketch()
+    x = sketch.convolution(sketch.source)
+    x = sketch.layer("subtract", (sketch.constant(values(8)), x), (1, 6, 5, 8))
+    x = sketch.layer("divide", (x, sketch.constant(np.abs(values(1)) + 1)), (1, 6, 5, 8))
+    assert kinds(simplified(sketch.ending(x))) == ["convolution"]
+    other = Sketch()
+    x = other.convolution(other.source)
+    x = other.layer("add", (x, other.constant(values(1, 6, 5, 8))), (1, 6, 5, 8))
+    assert "add" in kinds(simplified(other.ending(x)))
+
+
+def test_a_scale_before_a_convolution_folds_but_a_shift_not_through_padding() -> None:
+    for shift, folds in ((0.0, True), (1.0, False)):
+        sketch = Sketch()
+        x = sketch.affine(sketch.source, values(4), shift)
+        graph = simplified(sketch.ending(sketch.convolution(x, groups=2)))
+        assert kinds(graph) == (["convolution"] if folds else ["affine", "convolution"])
+
+
+def test_relu6_is_one_clip_however_it_is_spelled() -> None:
+    sketch = Sketch()
+    x = sketch.layer("maximum", (sketch.source, sketch.constant(0.0)), PICTURE)
+    graph = simplified(sketch.ending(sketch.layer("minimum", (sketch.constant([6.0]), x), PICTURE)))
+    assert kinds(graph) == ["clip"]
+    assert dict(only(graph, "clip").hyperparameters) == {"minimum": 0.0, "maximum": 6.0}
+
+
+def test_a_maximum_by_channel_is_no_clip() -> None:
+    sketch = Sketch()
+    graph = simplified(sketch.ending(sketch.layer("maximum", (sketch.source, sketch.constant(values(4))), PICTURE)))
+    assert "maximum" in kinds(graph)
+
+
+def hard_swish(spelling: str) -> Sketch:
+    sketch = Sketch()
+    x = sketch.source
+    if spelling == "relu6(x + 3) / 6":
+        gate = sketch.layer("clip", sketch.affine(x, 1.0, 3.0), PICTURE, minimum=0.0, maximum=6.0)
+        result = sketch.layer("multiply", (x, sketch.affine(gate, 1 / 6, 0.0)), PICTURE)
+    elif spelling == "x * relu6(x + 3) then / 6":
+        gate = sketch.layer("clip", sketch.affine(x, 1.0, 3.0), PICTURE, minimum=0.0, maximum=6.0)
+        result = sketch.affine(sketch.layer("multiply", (x, gate), PICTURE), 1 / 6, 0.0)
+    else:
+        gate = sketch.layer("clip", sketch.affine(x, 1 / 6, 0.5), PICTURE, minimum=0.0, maximum=1.0)
+        result = sketch.layer("multiply", (gate, x), PICTURE)
+    sketch.outputs = [result]
+    return sketch
+
+
+@pytest.mark.parametrize("spelling", ["relu6(x + 3) / 6", "x * relu6(x + 3) then / 6", "clip(x / 6 + 1/2, 0, 1)"])
+def test_hard_swish_is_one_layer_however_it_is_spelled(spelling: str) -> None:
+    sketch = hard_swish(spelling)
+    assert kinds(simplified(sketch.ending(*sketch.outputs))) == ["hard_swish"]
+
+
+def test_another_slope_is_no_hard_swish() -> None:
+    sketch = Sketch()
+    gate = sketch.layer("clip", sketch.affine(sketch.source, 0.2, 0.5), PICTURE, minimum=0.0, maximum=1.0)
+    graph = simplified(sketch.ending(sketch.layer("multiply", (gate, sketch.source), PICTURE)))
+    assert "hard_swish" not in kinds(graph)
+
+
+def test_swish_and_leaky_relu_are_recognized_and_their_neighbours_are_not() -> None:
+    sketch = Sketch()
+    gate = sketch.layer("sigmoid", sketch.source, PICTURE)
+    assert kinds(simplified(sketch.ending(sketch.layer("multiply", (sketch.source, gate), PICTURE)))) == ["swish"]
+    for slope, recognized in ((0.1, True), (1.5, False)):
+        other = Sketch()
+        scaled = other.affine(other.source, slope, 0.0)
+        graph = simplified(other.ending(other.layer("maximum", (other.source, scaled), PICTURE)))
+        assert ("leaky_relu" in kinds(graph)) is recognized
+
+
+def test_a_1x1_convolution_of_a_1x1_picture_is_dense_and_dense_of_a_picture_a_convolution() -> None:
+    sketch = Sketch(1, 1, 1, 4)
+    graph = simplified(sketch.ending(sketch.convolution(sketch.source, size=1, padding=((0, 0), (0, 0)))))
+    assert "dense" in kinds(graph)
+    other = Sketch()
+    product = other.layer("matmul", (other.source, other.constant(values(4, 7))), (1, 6, 5, 7))
+    assert kinds(simplified(other.ending(product))) == ["convolution"]
+
+
+def test_the_order_of_flattening_goes_into_the_rows_of_the_weights() -> None:
+    sketch = Sketch()
+    x = sketch.layer("transpose", sketch.source, (1, 4, 6, 5), order=TO_FIRST)
+    x = sketch.layer("reshape", x, (1, 120))
+    graph = simplified(sketch.ending(sketch.layer("matmul", (x, sketch.constant(values(120, 3))), (1, 3))))
+    assert kinds(graph) == ["reshape", "dense"]
+    assert only(graph, "dense").details["flattening_order"] == TO_FIRST
+
+
+def test_the_normal_form_is_its_own_normal_form() -> None:
+    sketch = Sketch(1, 4, 6, 5)
+    graph = simplified(sketch.ending(channels_first_block(sketch, channels_first_block(sketch, sketch.source))))
+    again = Draft.of(graph)
+    assert kinds(simplified(again.graph())) == kinds(graph)
