@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convfault.comparison import AGREE, Comparison, Tolerance, WorstPicture
 from convfault.comparing import metrics
 from convfault.comparing.pairing import Pair, is_scores, pair
 from convfault.comparing.tally import ErrorTally, RankTally
+from convfault.comparison import AGREE, Comparison, Tolerance, WorstPicture
 from convfault.errors import ConvfaultError
 from convfault.trace import StoredTrace
 

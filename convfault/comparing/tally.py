@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convfault.comparison import OutputComparison, Tolerance
 from convfault.comparing import metrics
 from convfault.comparing.pairing import Pair
+from convfault.comparison import OutputComparison, Tolerance
 from convfault.trace import StoredTrace
 
 Array = npt.NDArray[Any]

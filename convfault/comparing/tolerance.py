@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convfault.comparison import Tolerance
 from convfault.comparing import metrics
 from convfault.comparing.compare import paired_errors
+from convfault.comparison import Tolerance
 from convfault.errors import ConvfaultError
 from convfault.trace import StoredTrace
 

@@ -79,7 +79,8 @@ class Selection:
         """The same with the places of files as other folders see them."""
         names = ("source", "weights", "data", "preprocessing")
         places = {name: Path(value) for name in names if (value := getattr(self, name)) is not None}
-        return replace(self, **{name: str(place.absolute()) for name, place in places.items() if place.exists()})
+        found: dict[str, Any] = {name: str(place.absolute()) for name, place in places.items() if place.exists()}
+        return replace(self, **found)
 
     def to_record(self) -> dict[str, Any]:
         """JSON form."""

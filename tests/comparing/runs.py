@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from convfault.comparison import Comparison, Tolerance
 from convfault.comparing.compare import Pictures, compare
+from convfault.comparison import Comparison, Tolerance
 from convfault.trace import StoredTrace, Trace, TraceWriter
 
 

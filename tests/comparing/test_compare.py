@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convfault.comparison import AGREE, DIFFER, Tolerance
 from convfault.comparing import compare as module
 from convfault.comparing import metrics
 from convfault.comparing.compare import Pictures, compare
+from convfault.comparison import AGREE, DIFFER, Tolerance
 from convfault.errors import ConvfaultError
 from tests import properties  # noqa: F401 -- sets how they run
 from tests.comparing.runs import compared, saved

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convfault.comparison import AGREE, DIFFER
 from convfault.comparing.pairing import is_scores, pair
+from convfault.comparison import AGREE, DIFFER
 from tests.comparing.runs import compared, saved
 
 RANDOM = np.random.default_rng(0)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convfault.comparison import AGREE, DIFFER, Comparison, Tolerance
 from convfault.comparing import tolerance
 from convfault.comparing.compare import Pictures, compare
+from convfault.comparison import AGREE, DIFFER, Comparison, Tolerance
 from convfault.errors import ConvfaultError
 from convfault.frameworks.base import Perturbation
 from convfault.trace import StoredTrace

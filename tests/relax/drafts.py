@@ -60,6 +60,11 @@ class Sketch(Draft):
         self.outputs = list(outputs)
         return Graph(tuple(self.layers.values()), tuple(self.inputs), tuple(self.outputs))
 
+    def graph_of(self, *outputs: str) -> Graph:
+        """As ``ending``, with layers numbered by kind."""
+        self.outputs = list(outputs)
+        return self.graph()
+
 
 def answers(graph: Graph) -> list[np.ndarray]:
     """The outputs for the same random picture, flattened."""
