@@ -325,7 +325,7 @@ def _error_event(error: BaseException) -> Event:
 
 def _main() -> None:
     global _events
-    if sys.version_info < (3, 11):  # older ones know no PYTHONSAFEPATH and begin with the working directory
+    if sys.version_info < (3, 11):  # noqa: UP036 -- older ones know no PYTHONSAFEPATH and begin with the working directory
         sys.path.pop(0)
     _events = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
     job = json.loads(sys.stdin.readline())

@@ -75,7 +75,7 @@ def _workplace(target: Path) -> Iterator[Path]:
 
 
 def _inputs_in_order(source: Model) -> list[str]:
-    """The inputs that are NHWC already: onnx2tf would transpose them as if they were NCHW."""
+    """The inputs that are NHWC already, by onnx2tf's names: it would transpose them as if they were NCHW."""
     import onnx
 
     if source.preprocessing is None or source.preprocessing.layout != "NHWC":

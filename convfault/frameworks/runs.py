@@ -92,7 +92,8 @@ def inspect(model: Model, framework: str, cache: Cache) -> Signature:
     def fill(folder: Path) -> None:
         arguments = {"model": model.to_record(), "framework": framework}
         stage = f"{model.path}: read as {model.format} by {framework}"
-        outcome = process.run(Job("convfault.frameworks.execute:inspect", arguments, stage, stall_seconds=STALL_SECONDS))
+        job = Job("convfault.frameworks.execute:inspect", arguments, stage, stall_seconds=STALL_SECONDS)
+        outcome = process.run(job)
         (folder / name).write_text(json.dumps(outcome.unwrap()["signature"]))
 
     return Signature.from_record(json.loads((cache.make("signatures", entry, fill) / name).read_text()))

@@ -193,7 +193,9 @@ def apply(draft: Draft, rules: Sequence[Rule]) -> bool:
         if any(_tried(draft, layer, rule, pending) for rule in by_kind[layer.kind]):
             changed, left = True, left - 1
             if not left:
-                raise ConvfaultError(f"the normalization of the graph does not end: it is at layer {name} ({layer.kind})")
+                raise ConvfaultError(
+                    f"the normalization of the graph does not end: it is at layer {name} ({layer.kind})"
+                )
     draft.prune()
     return changed
 

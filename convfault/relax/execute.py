@@ -45,7 +45,7 @@ class Executable:
 
     def capturable(self) -> tuple[TensorSpec, ...]:
         """The inner tensors that ``run`` can capture, in order of computation."""
-        bound = {_key(binding.var) for block in self.imported.module["main"].body.blocks for binding in block.bindings}
+        bound = {_key(binding.var) for binding in _bindings(self.imported.module)}
         found = []
         for name, expression in self.imported.names.items():
             if _key(expression) in bound and hasattr(expression.ty, "shape"):
@@ -89,7 +89,6 @@ def build(module: Any, fast: bool = True) -> Any:
 
 def with_outputs(imported: Imported, capture: Sequence[str]) -> Any:
     """The module with captured tensors returned behind its outputs."""
-    import tvm
     from tvm import relax
 
     if not capture:
@@ -97,14 +96,21 @@ def with_outputs(imported: Imported, capture: Sequence[str]) -> Any:
     for name in capture:
         if name not in imported.names:
             raise UnknownNameError("tensor", name, imported.names)
-    function = imported.module["main"]
-    blocks = [relax.BindingBlock(block.bindings) for block in function.body.blocks]
+    before = [binding.var for binding in _bindings(imported.module)]
+    place = {_key(variable): index for index, variable in enumerate(before)}
+    module = relax.transform.ToNonDataflow()(imported.module)  # inside a dataflow block only its outputs can be seen
+    function, after = module["main"], [binding.var for binding in _bindings(module)]
     body = function.body.body
-    outputs = [relax.TupleGetItem(body, index) for index in range(len(imported.outputs))]
-    results = relax.Tuple([*(outputs if len(outputs) > 1 else [body]), *(imported.names[name] for name in capture)])
-    changed = relax.Function(function.params, relax.SeqExpr(blocks, results), None, is_pure=False)
-    module = tvm.IRModule({"main": changed.with_attr("global_symbol", "main")})
-    for variable, other in imported.module.functions.items():
-        if variable.name_hint != "main":
-            module[variable] = other
-    return relax.transform.ConvertToDataflow(min_size=1)(relax.transform.Normalize()(module))
+    several = len(imported.outputs) > 1
+    outputs = [relax.TupleGetItem(body, index) for index in range(len(imported.outputs))] if several else [body]
+    expressions = [imported.names[name] for name in capture]
+    captured = [after[place[_key(e)]] if _key(e) in place else e for e in expressions]
+    types = [*(body.ty.fields if several else [body.ty]), *(expression.ty for expression in captured)]
+    sequence = relax.SeqExpr(function.body.blocks, relax.Tuple([*outputs, *captured]))
+    changed = relax.Function(function.params, sequence, relax.TupleType(types))
+    module["main"] = changed.with_attr("global_symbol", "main")
+    return relax.transform.Normalize()(module)
+
+
+def _bindings(module: Any) -> list[Any]:
+    return [binding for block in module["main"].body.blocks for binding in block.bindings]

@@ -103,7 +103,8 @@ def _numpy_max_pool(picture: Array, window: Window) -> Array:
 
 def _numpy_average_pool(picture: Array, window: Window, count_padding: bool) -> Array:
     total = _patches(padded(picture, window.padding), window).sum(axis=(3, 4))
-    return np.asarray(total / divisor(picture.shape[1:3], window, count_padding), dtype=picture.dtype)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a window that lies in the padding altogether has no average
+        return np.asarray(total / divisor(picture.shape[1:3], window, count_padding), dtype=picture.dtype)
 
 
 def divisor(size: tuple[int, ...], window: Window, count_padding: bool) -> Array:
@@ -173,7 +174,8 @@ def _torch_average_pool(picture: Array, window: Window, count_padding: bool) -> 
     if not any((top, bottom, left, right)) or count_padding:
         return found
     full = window.size[0] * window.size[1]
-    return np.asarray(found * (full / divisor(picture.shape[1:3], window, False)), dtype=picture.dtype)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(found * (full / divisor(picture.shape[1:3], window, False)), dtype=picture.dtype)
 
 
 def _torch_product(left: Array, right: Array) -> Array:

@@ -105,7 +105,7 @@ def test_a_cluster_gives_what_this_machine_gives(tmp_path: Path, shared: Cluster
 
 
 def test_both_workers_take_cells(tmp_path: Path, shared: Cluster) -> None:
-    run(tmp_path / "x", shared.address, fakes.task("a"), fakes.task("b"), seconds=1.5)
+    run(tmp_path / "x", shared.address, fakes.task("a"), fakes.task("b"), seconds=3.0)
     (first, second) = fakes.times(tmp_path / "x").values()
     assert max(first[0], second[0]) < min(first[1], second[1])
 

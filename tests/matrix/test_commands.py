@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -70,9 +69,7 @@ def test_a_defect_of_convfault_makes_it_exit_three(command: Command, tmp_path: P
 def test_a_second_run_tries_nothing(command: Command, tmp_path: Path) -> None:
     command("matrix", *SMALL, "-q")
     tried = len(fakes.begun(tmp_path / "cache"))
-    begun = time.perf_counter()
     result = command("matrix", *SMALL, "-q", "--json", "again.json")
-    assert time.perf_counter() - begun < 2
     assert result.exit_code == 0
     assert len(fakes.begun(tmp_path / "cache")) == tried
     assert all(outcome.cached for outcome in Matrix.read(tmp_path / "again.json").outcomes)

@@ -93,9 +93,7 @@ def test_a_full_disk_ends_the_whole_and_keeps_what_had_ended(tmp_path: Path) -> 
 def test_a_finished_cell_is_not_tried_again(tmp_path: Path) -> None:
     task = fakes.task()
     (first,) = run(tmp_path, task)
-    begun = time.perf_counter()
     (second,) = run(tmp_path, task)
-    assert time.perf_counter() - begun < 0.1
     assert second == first
     assert second.cached
     assert len(fakes.begun(tmp_path)) == 1
@@ -163,7 +161,7 @@ def test_a_cell_that_ran_out_of_time_is_tried_again_only_under_other_limits(tmp_
 
 
 def test_two_cells_run_at_once_and_share_the_cores(tmp_path: Path) -> None:
-    run(tmp_path, fakes.task("a"), fakes.task("b"), arguments={"seconds": 1.0})
+    run(tmp_path, fakes.task("a"), fakes.task("b"), arguments={"seconds": 2.0})
     (first, second) = fakes.times(tmp_path).values()
     assert max(first[0], second[0]) < min(first[1], second[1])
 
@@ -188,7 +186,7 @@ def test_cells_that_do_not_fit_in_memory_together_wait(tmp_path: Path) -> None:
 def test_what_two_cells_need_is_made_by_one_while_the_other_waits(tmp_path: Path) -> None:
     shared = (SOURCE_RUN,)
     tasks = [fakes.task("a", steps=shared), fakes.task("b", steps=shared), fakes.task("c")]
-    run(tmp_path, *tasks, arguments={"seconds": 0.5})
+    run(tmp_path, *tasks, arguments={"seconds": 1.5})
     found = fakes.times(tmp_path)
     a, b, c = (found[task.cell.key] for task in tasks)
     assert a[1] <= b[0]

@@ -47,7 +47,9 @@ def test_a_transposed_view_runs_like_a_copy() -> None:
     np.testing.assert_allclose(view, copy, atol=1e-5)
 
 
-@pytest.mark.parametrize(("stride", "padding", "extra", "groups"), [(2, 1, 1, 1), (1, 0, 0, 2), (3, 2, 1, 1), (2, 0, 0, 4)])
+@pytest.mark.parametrize(
+    ("stride", "padding", "extra", "groups"), [(2, 1, 1, 1), (1, 0, 0, 2), (3, 2, 1, 1), (2, 0, 0, 4)]
+)
 def test_transposed_convolution_is_that_of_torch(stride: int, padding: int, extra: int, groups: int) -> None:
     import torch
 
@@ -89,7 +91,8 @@ def test_resizing_is_that_of_torch(method: str, coordinates: str, mode: str, ali
     picture = values(1, 5, 6, 3)
     tensor = torch.from_numpy(picture.transpose(0, 3, 1, 2).copy())
     expected = torch.nn.functional.interpolate(tensor, (10, 9), mode=mode, align_corners=aligned)
-    settings = {"size": (10, 9), "method": method, "coordinates": coordinates, "rounding": "floor", "cubic_alpha": -0.75}
+    settings = {"size": (10, 9), "method": method, "coordinates": coordinates}
+    settings |= {"rounding": "floor", "cubic_alpha": -0.75}
     layer = Layer("x", "resize", ("y",), (1, 10, 9, 3), hyperparameters=settings)
     found = evaluate.evaluate(layer, [picture])
     np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1).numpy(), atol=1e-4)

@@ -45,7 +45,11 @@ def test_two_layers_that_compute_the_same_are_one() -> None:
 def test_two_convolutions_of_one_picture_stay_two() -> None:
     sketch = Sketch()
     pair = [sketch.convolution(sketch.source) for _ in range(2)]
-    assert kinds(simplified(sketch.ending(sketch.layer("add", pair, (1, 6, 5, 8))))) == ["convolution", "convolution", "add"]
+    assert kinds(simplified(sketch.ending(sketch.layer("add", pair, (1, 6, 5, 8))))) == [
+        "convolution",
+        "convolution",
+        "add",
+    ]
 
 
 def test_only_the_last_reshape_counts_and_elementwise_layers_go_before_it() -> None:
