@@ -83,7 +83,9 @@ def _inputs_in_order(source: Model) -> list[str]:
     graph = onnx.load(source.path, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}
     return [
-        entry.name for entry in graph.input if entry.name not in weights and len(entry.type.tensor_type.shape.dim) == 4
+        entry.name.replace(":", "__")
+        for entry in graph.input
+        if entry.name not in weights and len(entry.type.tensor_type.shape.dim) == 4
     ]
 
 

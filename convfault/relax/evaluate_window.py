@@ -30,7 +30,8 @@ def _convolution(layer: Layer, inputs: Sequence[Array]) -> Array:
 
 def _transposed_convolution(layer: Layer, inputs: Sequence[Array]) -> Array:
     """As a convolution over the picture spread out by its strides, with the kernel turned by half a circle."""
-    picture, weights = inputs[0], layer.parameters["weights"].values
+    picture = inputs[0]
+    weights = inputs[1] if len(inputs) > 1 else layer.parameters["weights"].values
     (down, right), dilation, groups = layer["strides"], layer["dilation"], layer["groups"]
     count, height, width, depth = picture.shape
     spread = np.zeros((count, (height - 1) * down + 1, (width - 1) * right + 1, depth), picture.dtype)

@@ -51,6 +51,12 @@ def _elu(node: Node) -> Any:
     return relax.op.where(relax.op.greater(value, zero), value, below)
 
 
+def _erfc(node: Node) -> Any:
+    from tvm import relax
+
+    return relax.op.subtract(relax.const(1.0, node.operation.outputs[0].dtype.name), relax.op.erf(node.inputs[0]))
+
+
 def _softplus(node: Node) -> Any:
     from tvm import relax
 
@@ -183,6 +189,7 @@ OPERATORS: dict[str, Operator] = {
     "BiasAdd": _bias_add,
     "Cast": _cast,
     "Elu": _elu,
+    "Erfc": _erfc,
     "IdentityN": _all_same,
     "FusedBatchNorm": _batch_norm,
     "FusedBatchNormV2": _batch_norm,

@@ -29,7 +29,7 @@ def test_a_session_agrees_with_the_native_one_in_every_common_tensor(request: py
         assert [spec.name for spec in session.signature.outputs] == [spec.name for spec in native.signature.outputs]
         here = {spec.name for spec in session.tensors()}
         common = [spec.name for spec in native.tensors() if spec.name in here]
-        assert len(common) >= 7
+        assert len(common) >= 6
         feeds = {native.signature.inputs[0].name: pictures}
         expected, found = native.run(feeds, common), session.run(feeds, common)
     for tensor in expected.tensors:
