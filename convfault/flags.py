@@ -143,7 +143,7 @@ SELECTION_FLAGS: dict[str, Flag] = {
     "models": (list[str] | None, _option(SUBJECT, "--models", "-m", help="Named models, with commas or repeated; default: all."), None),
     "sources": (list[str] | None, _option(SUBJECT, "--src", help="Frameworks to convert from; default: torch, keras, tf, tflite."), None),
     "targets": (list[str] | None, _option(SUBJECT, "--dst", help="Frameworks to convert to; default: torch, keras, tf, tflite."), None),
-    "tools": (list[str] | None, _option(SUBJECT, "--tool", help="Only routes through one of these tools."), None),
+    "tools": (list[str] | None, _option(SUBJECT, "--tool", help="Only routes through one of these tools; tool==release for a release of it."), None),
     "routes": (list[str] | None, _option(SUBJECT, "--route", help="A route to try beside those that are found; repeat for more."), None),
     "max_hops": (int, _option(SUBJECT, "--max-hops", help="Hops that a route has at most."), 3),
     **{name: REQUEST_FLAGS[name] for name in ("tool_options", "weights", "trust", "data")},

@@ -73,9 +73,14 @@ def _replay(graph: Any, norms: Any, inputs: tuple[Any, ...]) -> Any:
 
 
 def _arguments(target: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call of an operator, by the names of its schema."""
+    """The arguments of a call of an operator, by the names of its schema; sizes are tuples, as a module's code has."""
     names = [argument.name for argument in target._schema.arguments]
-    return {**dict(zip(names, arguments, strict=False)), **named}
+    given = {**dict(zip(names, arguments, strict=False)), **named}
+    return {name: tuple(value) if _is_size(value) else value for name, value in given.items()}
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(side, int) for side in value)
 
 
 def _call(target: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:

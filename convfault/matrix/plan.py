@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from convfault.cache import key
 from convfault.converters import route as routes
@@ -70,7 +71,7 @@ def plan(selection: Selection, subjects: Iterable[Subject], content: str) -> tup
     ``content`` is a key of what all cells depend on (data, settings). A pair that no route leads through gives one
     cell that says so, unless tools were chosen. Raises ``UnknownNameError`` and the like for a wrong route or tool.
     """
-    _check_tools(selection)
+    releases = _releases(selection)
     options = parse_options(selection.tool_options)
     given = [routes.parse(text) for text in selection.routes]
     tasks = []
@@ -79,7 +80,8 @@ def plan(selection: Selection, subjects: Iterable[Subject], content: str) -> tup
             if target == subject.source:
                 continue
             found = [*_found(subject, target, selection.max_hops), *_between(given, subject.source, target)]
-            chosen = [with_options(route, options) for route in found if _wanted(route, selection.tools)]
+            pinned = (variant for route in found for variant in _pinned(route, releases))
+            chosen = [with_options(route, options) for route in pinned]
             unique = {str(route): route for route in chosen}
             tasks += [_task(subject, target, route, content) for route in unique.values()]
             if not found and not selection.tools:
@@ -111,10 +113,15 @@ def _takes(route: Route, tool: str, name: str) -> bool:
     return any(hop.converter.tool == tool and name in hop.converter.options for hop in route.hops)
 
 
-def _check_tools(selection: Selection) -> None:
-    for tool in selection.tools:
+def _releases(selection: Selection) -> dict[str, list[str]]:
+    """The chosen tools, and of each the releases that were asked for; an empty text is the one that is there."""
+    found: dict[str, list[str]] = {}
+    for text in selection.tools:
+        tool, _, release = text.partition("==")
         if tool not in tools():
             raise UnknownNameError("tool", tool, tools(), hint="(convfault list converters)")
+        found.setdefault(tool, []).append(release)
+    return found
 
 
 def _check_taken(given: Iterable[Route], tasks: Iterable[Task]) -> None:
@@ -135,8 +142,14 @@ def _between(given: Iterable[Route], source: str, target: str) -> Iterator[Route
     return (route for route in given if (route.source, route.target) == (source, target))
 
 
-def _wanted(route: Route, chosen: Sequence[str]) -> bool:
-    return not chosen or any(hop.converter.tool in chosen for hop in route.hops)
+def _pinned(route: Route, releases: Mapping[str, Sequence[str]]) -> Iterator[Route]:
+    """The route with every release of its chosen tools; nothing when tools were chosen and it takes none of them."""
+    chosen = [tool for tool in releases if any(hop.converter.tool == tool for hop in route.hops)]
+    if releases and not chosen:
+        return
+    for versions in product(*(releases[tool] for tool in chosen)):
+        wanted = {tool: version for tool, version in zip(chosen, versions, strict=True) if version}
+        yield route.with_versions(wanted)
 
 
 def _task(subject: Subject, target: str, route: Route, content: str) -> Task:

@@ -10,8 +10,10 @@ Where the shares are equal, an error beyond the tolerance counts when it doubled
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ ALARMS = (BROKEN, WORSE, MISSING)
 PASSED = (SAME, BETTER, MENDED)
 """The kinds that count as a pass."""
 
+RELEASE = re.compile(r"==[^>\[]+")
+"""The release of a tool in the text of a route."""
 PICTURES, STANDARD_ERRORS, FACTOR = 2, 2.0, 2.0
 
 
@@ -136,12 +140,21 @@ def _short(value: Any) -> str:
 
 
 def _by_identity(outcomes: Iterable[CellOutcome]) -> dict[tuple[str, ...], CellOutcome]:
-    """Outcomes by what makes two cells one on two machines: the path of a file does not."""
-    return {
-        (cell.title, *(getattr(cell, item.name) for item in fields(cell)[1:])): outcome
-        for outcome in outcomes
-        for cell in (outcome.cell,)
-    }
+    """Outcomes by what makes two cells one: not the folder of a file, nor the releases of tools, which are compared.
+
+    Where a matrix holds several releases of a route beside each other, they stay apart.
+    """
+    outcomes = list(outcomes)
+    routes = Counter(_identity(outcome.cell, RELEASE.sub("", outcome.cell.route)) for outcome in outcomes)
+    found = {}
+    for outcome in outcomes:
+        name = _identity(outcome.cell, RELEASE.sub("", outcome.cell.route))
+        found[name if routes[name] == 1 else _identity(outcome.cell, outcome.cell.route)] = outcome
+    return found
+
+
+def _identity(cell: Cell, route: str) -> tuple[str, ...]:
+    return cell.title, cell.source, cell.target, route, cell.weights
 
 
 def _change(before: CellOutcome | None, after: CellOutcome | None) -> Change:

@@ -30,6 +30,12 @@ scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan
         ("tflite", "torch", "tflite>onnx:tf2onnx>torch:onnx2torch"),
         ("torch", "torch", "torch>onnx:torch_onnx>torch:onnx2torch"),
         ("onnx", "onnx", "onnx>torch:onnx2torch>onnx:torch_onnx"),
+        ("torch", "keras", "torch>keras:nobuco"),
+        ("torch", "tf", "torch>tf:nobuco"),
+        ("torch", "tflite", "torch>tflite:litert-torch"),
+        ("tf", "keras", "tf>onnx:tf2onnx>keras:onnx2tf"),
+        ("tflite", "keras", "tflite>onnx:tf2onnx>keras:onnx2tf"),
+        ("tflite", "tf", "tflite>onnx:tf2onnx>tf:onnx2tf"),
     ],
 )
 def test_the_default_route_is_the_shortest_by_the_preferred_tools(source: str, target: str, expected: str) -> None:
@@ -84,23 +90,53 @@ def test_a_tool_that_is_left_out_is_the_preferred_one() -> None:
 
 
 def test_all_routes_take_every_tool_and_pass_no_framework_twice() -> None:
-    routes = [str(route) for route in all_routes("torch", "torch")]
+    routes = [str(route) for route in all_routes("torch", "torch", max_hops=2)]
     assert routes == [
         "torch>onnx:torch_onnx>torch:onnx2torch",
         "torch>onnx:torch_onnx_torchscript>torch:onnx2torch",
     ]
-    assert len(all_routes("keras", "torch")) == 3
-    assert len(all_routes("keras", "torch", max_hops=4)) == 4
-    assert all_routes("torch", "keras") == ()
+    longer = [str(route) for route in all_routes("torch", "torch", max_hops=3)]
+    assert longer[:2] == routes
+    assert "torch>tflite:litert-torch>onnx:tf2onnx>torch:onnx2torch" in longer
+    for route in all_routes("keras", "torch", max_hops=4):
+        passed = ["keras", *(hop.converter.target for hop in route.hops)]
+        assert len(set(passed)) == len(passed)
 
 
-@pytest.mark.parametrize(
-    ("source", "target", "tool"),
-    [("torch", "keras", "nobuco"), ("torch", "tflite", "litert-torch"), ("tf", "keras", "onnx2keras")],
-)
-def test_a_pair_without_a_route_is_told_which_tool_would_be_needed(source: str, target: str, tool: str) -> None:
-    with pytest.raises(RouteError, match=rf"{source} to {target}.*{tool}.*convfault diff SOURCE TARGET"):
-        default(source, target)
+def test_every_pair_of_the_four_frameworks_has_two_routes_or_more() -> None:
+    four = ("torch", "keras", "tf", "tflite")
+    counts = {(a, b): len(all_routes(a, b)) for a in four for b in four if a != b}
+    assert len(counts) == 12
+    assert min(counts.values()) >= 2
+
+
+@pytest.mark.parametrize("text", ["tf>onnx:tf2onnx==1.13.0", "tf>tflite>onnx:tf2onnx==1.16.1[opset=13]"])
+def test_a_release_of_a_tool_is_part_of_the_route(text: str) -> None:
+    route = parse(text)
+    assert parse(str(route)) == route
+    assert "tf2onnx==1." in str(route)
+    assert route.hops[-1].converter.versions()["tf2onnx"] == route.hops[-1].converter.version
+    assert route.hops[-1].converter.home() is not None
+
+
+def test_releases_go_to_every_hop_by_their_tool() -> None:
+    route = parse("tf>tflite>onnx").with_versions({"tf2onnx": "1.13.0"})
+    assert str(route) == "tf>tflite:tflite_converter>onnx:tf2onnx==1.13.0"
+    with pytest.raises(UsageError, match=r"tf2onnx==1.13.0 was asked for, but no hop of the route tf>tflite"):
+        parse("tf>tflite").with_versions({"tf2onnx": "1.13.0"})
+
+
+def test_the_release_that_is_there_needs_no_other_environment() -> None:
+    usual = parse("tf>onnx:tf2onnx").hops[0].converter
+    asked = parse(f"tf>onnx:tf2onnx=={usual.versions()['tf2onnx']}").hops[0].converter
+    assert asked.home() is None
+    assert asked.versions() == usual.versions()
+
+
+def test_a_pair_without_a_route_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convfault.converters.route.CONVERTERS", {})
+    with pytest.raises(RouteError, match=r"leads from torch to tf; .*convfault diff SOURCE TARGET"):
+        default("torch", "tf")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +148,9 @@ def test_a_pair_without_a_route_is_told_which_tool_would_be_needed(source: str, 
         ("", "unknown framework ''"),
         ("tf", "has no hop: write for example tf>onnx"),
         ("tf>torch", "from tf to torch in one hop; write tf>onnx:tf2onnx>torch:onnx2torch"),
-        ("torch>keras", "it would need nobuco"),
+        ("tf>keras", "from tf to keras in one hop; write tf>onnx:tf2onnx>keras:onnx2tf"),
+        ("tf>onnx:tf2onnx==", "names no version"),
+        ("tf>onnx:tf2onx==1.13.0", "did you mean 'tf2onnx'"),
         ("torch>onnx:tf2onnx", "tf2onnx does not convert torch to onnx; what does: torch_onnx, torch_onnx_torchscript"),
         ("tf>onnx[opset=17", "opens a bracket"),
         ("tf>onnx[opset]", "not of the form option=value"),

@@ -50,6 +50,13 @@ def test_a_chosen_tool_leaves_the_routes_through_it() -> None:
     assert all("tflite_converter" in task.cell.route for task in found)
 
 
+def test_releases_of_a_tool_stand_beside_each_other() -> None:
+    found = routes(
+        planned(Selection(targets=("tflite",), tools=("tflite_converter==2.15.0,tflite_converter",), max_hops=1))
+    )
+    assert found == ["tf>tflite:tflite_converter==2.15.0", "tf>tflite:tflite_converter"]
+
+
 def test_an_unknown_tool_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'tf2onnx'"):
         planned(Selection(tools=("tf2onx",)))

@@ -106,6 +106,20 @@ def test_the_same_file_in_another_folder_is_the_same_model() -> None:
     assert compare(here, there).counts == {SAME: 1}
 
 
+def released(version: str) -> CellOutcome:
+    pinned = f"tf>tflite:tool=={version}[x=1]" if version else "tf>tflite:tool[x=1]"
+    return replace(outcome(), cell=matrices.cell(route=pinned))
+
+
+def test_a_release_is_compared_with_the_one_of_the_baseline() -> None:
+    assert compare(matrix(released("")), matrix(released("1.13.0"))).counts == {SAME: 1}
+
+
+def test_releases_beside_each_other_stay_apart() -> None:
+    both = matrix(released("1.13.0"), released("1.17.0"))
+    assert compare(both, both).counts == {SAME: 2}
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"models": {"mobilenetv2": None, "resnet101": None}}, "other models"),
     ({"models": {"mobilenetv2": "aa"}}, "content of mobilenetv2"),
