@@ -15,6 +15,8 @@ MESSAGE_LENGTH = 400
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 SUMMARY = "Exception summary"
 """torch.onnx puts the reason under this heading, after a page of advice."""
+KERAS = "Exception encountered when calling"
+"""Keras names the layer first and the reason in the next line."""
 SIGNS_OF_MEMORY = ("MemoryError", "std::bad_alloc", "Cannot allocate memory", "DefaultCPUAllocator: can't allocate")
 
 
@@ -123,6 +125,8 @@ def short_message(text: str) -> str:
     chosen = lines[0]
     if chosen.endswith(":") and len(lines) > 1:
         chosen = f"{chosen} {lines[1]}"
+    elif KERAS in chosen and len(lines) > 1:
+        chosen = f"{kind}: {lines[1]} (in{chosen.partition(KERAS)[2].rstrip('.')})"
     elif " error: " in text and " error: " not in chosen:  # MLIR names the operator in a later line
         chosen = f"{kind}: " + next(line for line in lines if " error: " in line).partition(" error: ")[2]
     return chosen if len(chosen) <= MESSAGE_LENGTH else chosen[: MESSAGE_LENGTH - 1] + "…"

@@ -27,7 +27,7 @@ CONVERTER = Converter(
         "trace_shape": Option("translate computations with sizes too", False, kind="flag"),
     },
     environment="nobuco",
-    memory_factor=20.0,
+    memory_factor=30.0,
 )
 
 

@@ -43,6 +43,8 @@ def for_release(
     _check_size(package, version)
     for name in environments.names():
         described = environments.find(name)
+        if described.pins.get(package_name(package)) == version:
+            return described
         if _fits(version, described.releases.get(package_name(package))):
             return _with_release(described, package, version)
     if own is not None:

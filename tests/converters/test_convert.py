@@ -251,6 +251,11 @@ def test_the_line_that_a_person_needs_is_chosen(text: str, expected: str) -> Non
     assert short_message(text) == expected
 
 
+def test_of_a_message_by_keras_the_reason_is_kept() -> None:
+    text = 'ValueError: Exception encountered when calling layer "mul_2" (type X).\n\nDimensions must be equal.\n\nMore'
+    assert short_message(text) == 'ValueError: Dimensions must be equal. (in layer "mul_2" (type X))'
+
+
 def test_a_long_message_is_cut() -> None:
     assert len(short_message("x" * 5000)) == 400
 

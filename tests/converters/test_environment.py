@@ -137,7 +137,7 @@ def test_what_pip_says_last_is_the_message_and_all_of_it_is_kept(index: Path, ca
     assert absent.installed(cache) is None
 
 
-def test_a_package_folder_that_is_not_reached_is_said(index: Path, cache: Cache, fake: Environment) -> None:
+def test_packages_that_do_not_go_together_are_said(index: Path, cache: Cache, fake: Environment) -> None:
     clash = replace(fake, constraints=("fakehelper==7",))
     with pytest.raises(UsageError, match="fake cannot be made: "):
         install.install(clash, cache)
@@ -211,6 +211,7 @@ def test_releases_take_the_companions_that_are_known_to_fit() -> None:
     old = release.find("tf2onnx==1.13.0")
     assert old.name == "tf2onnx-1.13.0"
     assert (old.python, old.pins["tf2onnx"], old.pins["tensorflow"]) == ("3.10", "1.13.0", "2.12.1")
+    assert release.find("tf2onnx==1.16.1") == release.find("tensorflow_2_15")
     assert release.find("tf2onnx==1.16.0").pins["tensorflow"] == "2.15.1"
     assert release.find("onnx2tf==1.28.0").pins == {"onnx2tf": "1.28.0"}
     new = release.for_release("tf2onnx", "99.0", None, ("onnx",))
