@@ -13,8 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from convfault.cache import Cache
+from convfault.cli import app
 from convfault.converters import environment as environments
 from convfault.converters import install, interpreter, listing, release
 from convfault.converters.convert import convert
@@ -22,6 +25,7 @@ from convfault.converters.environment import Environment
 from convfault.errors import UnknownNameError, UsageError
 from convfault.model import Model
 from convfault.process import Event
+from convfault.progress import Silent
 from tests.converters import wheels
 from tests.converters.fakes import converter, route
 
@@ -266,3 +270,49 @@ def test_the_converters_import_in_python_3_10_without_any_package() -> None:
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([python, "-S", "-c", code], env=variables, cwd="/", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_command_makes_what_is_named_and_the_listing_shows_it(
+    index: Path, cache: Cache, fake: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVFAULT_CACHE", str(cache.root))
+    assert _run("environment", "install", "fake").exit_code == 0
+    (row,) = json.loads(_run("list", "environments", "--json").stdout)
+    assert (row["environment"], row["python"], row["installed"]) == ("fake", HERE, "yes")
+    nothing = _run("environment", "install")
+    assert nothing.exit_code == 2
+    assert "name an environment (fake)" in nothing.output
+    assert _run("environment", "install", "fakes").exit_code == 2
+
+
+def test_what_can_be_made_is_made_before_the_others_are_complained_of(
+    index: Path, cache: Cache, fake: Environment
+) -> None:
+    with pytest.raises(UsageError, match=r"faketool-9 cannot be made: .*\(made: fake\)"):
+        install.install_named(["faketool==9", "fake"], cache, Silent())
+    assert fake.installed(cache)
+
+
+def test_progress_is_shown_from_the_first_package_to_the_end() -> None:
+    told: list[tuple[object, ...]] = []
+
+    class Recorder(Silent):
+        def start(self, phase: str, total: int | None) -> None:
+            told.append(("start", phase, total))
+
+        def update(self, phase: str, done: int) -> None:
+            told.append(("update", phase, done))
+
+        def finish(self, phase: str) -> None:
+            told.append(("finish", phase))
+
+    show = install.showing(Recorder())
+    show({"event": "hop", "index": 0})
+    for step, done, total in (("Collecting x", 1, 7), ("Collecting y", 2, 7), ("made", 0, None)):
+        show({"event": "environment", "name": "fake", "step": step, "done": done, "total": total})
+    phase = "make environment fake"
+    assert told == [("start", phase, 7), ("update", phase, 1), ("update", phase, 2), ("finish", phase)]
+
+
+def _run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
