@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,9 +23,6 @@ from convfault.errors import ConvfaultError, UnknownNameError, UsageError
 from convfault.flags import Outputs, shared
 from convfault.matrix.selection import Selection, Work
 from convfault.request import Context, Request
-
-if TYPE_CHECKING:
-    from convfault.report import Report
 
 app = typer.Typer(
     name="convfault",
@@ -123,7 +120,7 @@ def diff(
         bool, typer.Option("--all-routes", help="Compare over every route, one report each.")
     ] = False,
 ) -> None:
-    from convfault import pipeline
+    from convfault import delivery, pipeline
 
     outputs.check()
     with _progress(outputs) as progress:
@@ -131,7 +128,7 @@ def diff(
         reports = list(pipeline.diff_routes(request, context) if all_routes else [pipeline.diff(request, context)])
     for number, report in enumerate(reports, 1):
         report = replace(report, command_line=shlex.join(["convfault", *sys.argv[1:]]))
-        _deliver(report, _numbered(outputs, number) if all_routes else outputs)
+        delivery.report(report, outputs.numbered(number) if all_routes else outputs)
     raise typer.Exit(max(report.exit_code for report in reports))
 
 
@@ -146,12 +143,12 @@ def judge(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Judge a saved result again, under another tolerance, without running anything."""
-    from convfault import pipeline
+    from convfault import delivery, pipeline
 
     outputs = Outputs(json_file, html, junit, quiet)
     outputs.check()
     judged = pipeline.judge(report, tolerance)
-    _deliver(judged, outputs)
+    delivery.report(judged, outputs)
     raise typer.Exit(judged.exit_code)
 
 
@@ -299,37 +296,6 @@ def _progress(outputs: Outputs) -> Iterator[Any]:
 
     with TerminalProgress() as progress:
         yield progress
-
-
-def _deliver(report: Report, outputs: Outputs) -> None:
-    """Write the files that were asked for, then print the summary."""
-    from convfault.cache import write_aside
-
-    written = []
-    if outputs.json:
-        report.write(outputs.json)
-        written.append(outputs.json)
-    if outputs.html:
-        from convfault.render import html
-
-        write_aside(outputs.html, html.page(report))
-        written.append(outputs.html)
-    if outputs.junit:
-        from convfault.render import junit
-
-        write_aside(outputs.junit, junit.document(report))
-        written.append(outputs.junit)
-    if not outputs.quiet:
-        from convfault.render import terminal
-
-        terminal.show(report, written=written)
-
-
-def _numbered(outputs: Outputs, number: int) -> Outputs:
-    """The same places with the route's number before the suffix: report.1.json."""
-    places = {name: getattr(outputs, name) for name in ("json", "html", "junit")}
-    named = {name: path and path.with_name(f"{path.stem}.{number}{path.suffix}") for name, path in places.items()}
-    return replace(outputs, **named)
 
 
 def main() -> None:

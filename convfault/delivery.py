@@ -1,4 +1,4 @@
-"""Writes the files that a command was asked for and prints the summary: of a matrix, and of a regression."""
+"""Writes the files that a command was asked for and prints the summary."""
 
 from __future__ import annotations
 
@@ -12,11 +12,25 @@ from convfault.cache import write_aside
 from convfault.flags import Outputs
 from convfault.matrix.cells import Matrix
 from convfault.matrix.regress import Regression
+from convfault.report import Report
 
 if TYPE_CHECKING:
     from convfault.render.matrix_html import Reports
 
 Written = tuple[Path | None, Callable[[], str]]
+
+
+def report(found: Report, outputs: Outputs) -> None:
+    """A comparison of two models."""
+    from convfault.render import html, junit, terminal
+
+    written = _write(
+        (outputs.json, lambda: json.dumps(found.to_record(), indent=1, allow_nan=False) + "\n"),
+        (outputs.html, lambda: html.page(found)),
+        (outputs.junit, lambda: junit.document(found)),
+    )
+    if not outputs.quiet:
+        terminal.show(found, written=written)
 
 
 def matrix(found: Matrix, out: Path, outputs: Outputs, csv: Path | None) -> None:

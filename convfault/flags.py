@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +27,20 @@ class Outputs:
     junit: Path | None = None
     quiet: bool = False
 
+    def numbered(self, number: int) -> Outputs:
+        """The same places with a number before the suffix: report.1.json."""
+        named: dict[str, Any] = {name: path.with_name(f"{path.stem}.{number}{path.suffix}") for name, path in self._places()}
+        return replace(self, **named)
+
+    def _places(self) -> Iterator[tuple[str, Path]]:
+        for name in ("json", "html", "junit"):
+            if (path := getattr(self, name)) is not None:
+                yield name, path
+
     def check(self) -> None:
         """Complain of a place that cannot be written before any work is done."""
-        for path in (self.json, self.html, self.junit):
-            if path is not None:
-                check_writable(path)
+        for _, path in self._places():
+            check_writable(path)
 
 
 def _option(panel: str, *names: str, help: str, **settings: Any) -> Any:
@@ -139,23 +148,67 @@ OUTPUT_FLAGS: dict[str, Flag] = {
 }
 
 SELECTION_FLAGS: dict[str, Flag] = {
-    "source": (str | None, typer.Argument(help="A model file of yours; without one, the named models.", show_default=False), None),
-    "models": (list[str] | None, _option(SUBJECT, "--models", "-m", help="Named models, with commas or repeated; default: all."), None),
-    "sources": (list[str] | None, _option(SUBJECT, "--src", help="Frameworks to convert from; default: torch, keras, tf, tflite."), None),
-    "targets": (list[str] | None, _option(SUBJECT, "--dst", help="Frameworks to convert to; default: torch, keras, tf, tflite."), None),
-    "tools": (list[str] | None, _option(SUBJECT, "--tool", help="Only routes through one of these tools; tool==release for a release of it."), None),
-    "routes": (list[str] | None, _option(SUBJECT, "--route", help="A route to try beside those that are found; repeat for more."), None),
+    "source": (
+        str | None,
+        typer.Argument(help="A model file of yours; without one, the named models.", show_default=False),
+        None,
+    ),
+    "models": (
+        list[str] | None,
+        _option(SUBJECT, "--models", "-m", help="Named models, with commas or repeated; default: all."),
+        None,
+    ),
+    "sources": (
+        list[str] | None,
+        _option(SUBJECT, "--src", help="Frameworks to convert from; default: torch, keras, tf, tflite."),
+        None,
+    ),
+    "targets": (
+        list[str] | None,
+        _option(SUBJECT, "--dst", help="Frameworks to convert to; default: torch, keras, tf, tflite."),
+        None,
+    ),
+    "tools": (
+        list[str] | None,
+        _option(SUBJECT, "--tool", help="Only routes through one of these tools; tool==release for a release of it."),
+        None,
+    ),
+    "routes": (
+        list[str] | None,
+        _option(SUBJECT, "--route", help="A route to try beside those that are found; repeat for more."),
+        None,
+    ),
     "max_hops": (int, _option(SUBJECT, "--max-hops", help="Hops that a route has at most."), 3),
     **{name: REQUEST_FLAGS[name] for name in ("tool_options", "weights", "trust", "data")},
-    "limit": (int | None, _option(DATA, "--limit", "-n", help="Use so many pictures a cell (embedded set: 50 unless told)."), None),
+    "limit": (
+        int | None,
+        _option(DATA, "--limit", "-n", help="Use so many pictures a cell (embedded set: 50 unless told)."),
+        None,
+    ),
     **{name: REQUEST_FLAGS[name] for name in ("seed", "preprocessing", "tolerance")},
 }
 
 WORK_FLAGS: dict[str, Flag] = {
-    "out": (Path, _option(RUN, "--out", "-o", help="Folder that keeps every finished cell; a killed run goes on from it."), Path("convfault-matrix")),
+    "out": (
+        Path,
+        _option(RUN, "--out", "-o", help="Folder that keeps every finished cell; a killed run goes on from it."),
+        Path("convfault-matrix"),
+    ),
     "jobs": (int, _option(RUN, "--jobs", "-j", help="Cells at once; 0: one a core, as memory allows."), 0),
-    "budget": (float | None, _option(RUN, "--memory-budget", help="Megabytes that all cells at once may be expected to use; default: most of what is free."), None),
-    "cluster": (str | None, _option(RUN, "--cluster", help="Address of a Dask scheduler that takes the cells, like tcp://host:8786."), None),
+    "budget": (
+        float | None,
+        _option(
+            RUN,
+            "--memory-budget",
+            help="Megabytes that all cells at once may be expected to use; default: most of what is free.",
+        ),
+        None,
+    ),
+    "cluster": (
+        str | None,
+        _option(RUN, "--cluster", help="Address of a Dask scheduler that takes the cells, like tcp://host:8786."),
+        None,
+    ),
 }
 
 TABLES: dict[str, tuple[Callable[..., Any], dict[str, Flag]]] = {

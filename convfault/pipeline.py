@@ -66,7 +66,7 @@ def diff(request: Request, context: Context | None = None) -> Report:
         pair = prepare(request, context)
     if pair.target is None:
         assert pair.conversion is not None
-        return _report(pair, started, watch, Comparison.crash(pair.conversion.message))
+        return _report(pair, started, watch, Comparison.crash(pair.failure))
     noise = tolerance.plan(pair.dataset.count) if request.tolerance is None else None
     with watch.phase("decode"):
         source, target = sides(pair, request, context)

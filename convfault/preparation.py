@@ -15,7 +15,7 @@ from convfault.converters.convert import Limits, convert
 from convfault.converters.options import parse_options
 from convfault.converters.route import Route
 from convfault.dataset import Dataset
-from convfault.errors import SubjectError, UnknownNameError, UsageError
+from convfault.errors import FormatError, SubjectError, TrustError, UnknownNameError, UsageError
 from convfault.frameworks import FRAMEWORKS, runs
 from convfault.frameworks.runs import Side
 from convfault.model import Model, Signature
@@ -25,13 +25,17 @@ from convfault.request import Context, Request
 
 @dataclass(frozen=True)
 class Pair:
-    """Source and target with what was needed to get there. ``target`` is None when the ``conversion`` failed."""
+    """Source and target with what was needed to get there.
+
+    ``target`` is None when the ``conversion`` failed or what it wrote cannot be opened; ``failure`` then says how.
+    """
 
     source: Model
     target: Model | None
     conversion: Conversion | None
     dataset: Dataset
     assumptions: tuple[str, ...] = ()
+    failure: str = ""
 
 
 def prepare(request: Request, context: Context) -> Pair:
@@ -47,8 +51,14 @@ def prepare(request: Request, context: Context) -> Pair:
         conversion = convert_source(request, source, dataset, context)
         target = conversion.target
     if target is None:
-        return Pair(source, None, conversion, dataset, assumptions)
-    target = inspected(target, request.target_runtime, context)
+        return Pair(source, None, conversion, dataset, assumptions, conversion.message if conversion else "")
+    try:
+        target = inspected(target, request.target_runtime, context)
+    except (FormatError, SubjectError, TrustError) as error:
+        if conversion is None:  # the user's own file
+            raise
+        failure = f"what {conversion.hops[-1].tool} wrote cannot be opened: {error}"
+        return Pair(source, None, conversion, dataset, assumptions, failure)
     target = following(source, target, request.target_preprocessing)
     return Pair(source, target, conversion, dataset, assumptions)
 
@@ -63,6 +73,7 @@ def named_source(request: Request, context: Context) -> Model:
     context.progress.start(phase, None)
     model = zoo.build(entry.name, framework, request.weights or "calibrated", context.cache)
     context.progress.finish(phase)
+    model = replace(model, trusted=request.trust)
     return model if model.framework == framework else _converted_origin(model, framework, context)
 
 

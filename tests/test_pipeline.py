@@ -156,3 +156,21 @@ def test_several_inputs_are_fed_by_name(diff: Diff, tmp_path: Path) -> None:
 def test_tvm_runs_a_model_as_its_own_runtime_does(diff: Diff, tiny_onnx: Path) -> None:
     report = diff(tiny_onnx, tiny_onnx, target_runtime="tvm", limit=2)
     assert report.comparison.verdict == "agree", report.comparison.reasons
+
+
+def test_a_converted_file_that_cannot_be_opened_is_a_crash(
+    diff: Diff, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from convfault import preparation
+
+    inspected = preparation.inspected
+
+    def refuse(model: convfault.Model, *rest: Any) -> convfault.Model:
+        if model.framework == "torch":
+            raise FormatError("it is garbage")
+        return inspected(model, *rest)
+
+    monkeypatch.setattr(preparation, "inspected", refuse)
+    report = diff(tiny_onnx, dst="torch")
+    assert (report.comparison.verdict, report.exit_code) == ("crash", 1)
+    assert report.comparison.reasons == ("what onnx2torch wrote cannot be opened: it is garbage",)

@@ -16,7 +16,7 @@ def convert(source, target, options):
     import os
     import sys
 
-    found = [name for name in ("numpy", "filelock", "typer") if importable(name)]
+    found = [name for name in ("numpy", "filelock", "typer", "tests") if importable(name)]
     Path(target).write_bytes(b"\\x08" + repr((VERSION, sys.prefix, found, os.environ.get("GREETING"))).encode())
 
 
