@@ -6,7 +6,6 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from convfault.errors import FormatError, TrustError
 from convfault.frameworks.base import Framework, Perturbation, Session, reading
 from convfault.frameworks.tensorflow import configure_threads, tensor_spec
 from convfault.model import Model, Signature, TensorSpec
+from convfault.native.keras_layers import recording
 from convfault.trace import Trace
 
 if TYPE_CHECKING:
@@ -119,46 +119,6 @@ class KerasSession(Session):
     def close(self) -> None:
         """Release the model and its traces."""
         self._network, self._functions = None, {}
-
-
-@contextmanager
-def recording(network: Any) -> Iterator[dict[str, Any]]:
-    """While it is open, what every layer of ``network`` returns is noted: layer name → tensor, in running order.
-
-    The name of a layer that runs again gets ``@1``, ``@2``; further tensors of one layer ``:1``, ``:2``.
-    """
-    import tensorflow as tf
-
-    recorded: dict[str, Any] = {}
-    path: list[str] = []
-
-    def watched(layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any, **options: Any) -> Any:
-            path.append(layer.name)
-            result = call(*arguments, **options)
-            place = "/".join(path)
-            path.pop()
-            for index, value in enumerate(tf.nest.flatten(result)):
-                _note(recorded, f"{place}:{index}" if index else place, value)
-            return result
-
-        return run
-
-    with ExitStack() as undo:
-        for layer in network._flatten_layers(include_self=False, recursive=True):
-            if type(layer).__name__ == "InputLayer":
-                continue
-            for method in ("call", "quantized_call"):
-                if hasattr(layer, method):
-                    vars(layer)[method] = watched(layer, getattr(layer, method))
-                    undo.callback(vars(layer).pop, method)
-        yield recorded
-
-
-def _note(recorded: dict[str, Any], name: str, value: Any) -> None:
-    if hasattr(value, "shape"):
-        again = sum(1 for known in recorded if known.partition("@")[0] == name)
-        recorded[f"{name}@{again}" if again else name] = value
 
 
 def unique(names: Sequence[str]) -> list[str]:

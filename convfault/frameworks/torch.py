@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from convfault.frameworks.base import Framework, Perturbation, Session, joined, reading, threads
-from convfault.frameworks.torch_names import node_names, perturb_scales
+from convfault.frameworks.torch_scales import perturb_scales
 from convfault.model import Model, Signature, TensorSpec
 from convfault.native import torch_archive, torch_function
+from convfault.native.torch_names import node_names
 from convfault.native.torchvision_operators import ensure
 from convfault.trace import Trace
 

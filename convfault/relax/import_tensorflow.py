@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from convfault.errors import FormatError, ShapeError
 from convfault.model import Model
+from convfault.native.keras_layers import recording
 from convfault.relax.graphdef import FrozenGraph, import_graph
 from convfault.relax.imported import Imported, import_around
 
@@ -42,7 +42,7 @@ def import_keras(model: Model, batch: int) -> Imported:
     layers: dict[str, str] = {}
 
     def run(*tensors: Any) -> Any:
-        with recorded_layers(network) as recorded:
+        with recording(network) as recorded:
             outputs = network(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
         layers.update({name: tensor.name for name, tensor in recorded.items()})
         return tf.nest.flatten(outputs)
@@ -58,44 +58,6 @@ def import_keras(model: Model, batch: int) -> Imported:
 
 def _numbered(names: list[str]) -> list[str]:
     return [f"{name}#{index}" if name in names[:index] else name for index, name in enumerate(names)]
-
-
-@contextmanager
-def recorded_layers(network: Any) -> Iterator[dict[str, Any]]:
-    """While it is open, what the layers of a Keras model return: name → tensor.
-
-    A layer inside of a model is ``outer/inner``; one that runs again gets ``@1``, ``@2``, further
-    tensors ``:1``, ``:2``, as in the Keras session.
-    """
-    import tensorflow as tf
-
-    recorded: dict[str, Any] = {}
-    path: list[str] = []
-
-    def watched(layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any, **options: Any) -> Any:
-            path.append(layer.name)
-            result = call(*arguments, **options)
-            place = "/".join(path)
-            path.pop()
-            for index, value in enumerate(tf.nest.flatten(result)):
-                _record(recorded, f"{place}:{index}" if index else place, value)
-            return result
-
-        return run
-
-    with ExitStack() as undo:
-        for layer in network._flatten_layers(include_self=False, recursive=True):
-            if type(layer).__name__ != "InputLayer":
-                vars(layer)["call"] = watched(layer, layer.call)
-                undo.callback(vars(layer).pop, "call")
-        yield recorded
-
-
-def _record(recorded: dict[str, Any], name: str, value: Any) -> None:
-    if hasattr(value, "shape"):
-        again = sum(1 for known in recorded if known.partition("@")[0] == name)
-        recorded[f"{name}@{again}" if again else name] = value
 
 
 def import_frozen_graph(model: Model, batch: int) -> Imported:

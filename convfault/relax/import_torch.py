@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from convfault.errors import ShapeError, TrustError
 from convfault.model import Model, TensorSpec
+from convfault.native import torch_names
 from convfault.relax.imported import (
     Imported,
     OperatorRefusedError,
@@ -69,7 +69,7 @@ def _attempt(program: Any, batch: int, refused: Mapping[str, str]) -> Imported:
     signature = program.graph_signature
     nodes = {node.name: node for node in program.graph.nodes}
     targets = {spec.arg.name: spec.target for spec in signature.input_specs if spec.target}
-    native = native_names(program.graph)
+    native = torch_names.node_names(program.graph)
     names = {targets.get(node.name, native.get(node.name, node.name)): value for node, value in importer.env.items()}
     names.update(_constants(module, importer, program, targets))
     outputs = [name for name in signature.user_outputs if name is not None]
@@ -84,36 +84,6 @@ def _attempt(program: Any, batch: int, refused: Mapping[str, str]) -> Imported:
         origins={native[name]: _origin(node) for name, node in nodes.items() if name in native},
         unsupported=tuple(_unsupported(nodes[name], batch, reason) for name, reason in refused.items()),
     )
-
-
-def native_names(graph: Any) -> dict[str, str]:
-    """Node name → the name a user knows: the path of the leaf module that returns the value, else the node's own.
-
-    A module that runs again gets ``@1``, ``@2``. The torch session names its tensors alike.
-    """
-    calls = [node for node in graph.nodes if node.op == "call_function"]
-    places = {node.name: _innermost(node) for node in calls}
-    paths = {path for _, path in places.values()}
-    inner = {".".join(path.split(".")[:end]) for path in paths for end in range(path.count(".") + 1)} | {""}
-    last = {places[node.name]: node.name for node in calls}
-    names: dict[str, str] = {}
-    runs: Counter[str] = Counter()
-    for node in calls:
-        path = places[node.name][1]
-        names[node.name] = node.name
-        if path not in inner and last[places[node.name]] == node.name:
-            name = f"{path}@{runs[path]}" if runs[path] else path
-            runs[path] += 1
-            if name not in places or name == node.name:
-                names[node.name] = name
-    return names
-
-
-def _innermost(node: Any) -> tuple[str, str]:
-    """Key and path of the module that the node was written in; the key tells the runs of one module apart."""
-    stack = node.meta.get("nn_module_stack") or {}
-    key, (path, _) = list(stack.items())[-1] if stack else ("", ("", ""))
-    return str(key), str(path)
 
 
 def _constants(module: Any, importer: Any, program: Any, targets: Mapping[str, str]) -> dict[str, Any]:

@@ -1,12 +1,9 @@
-"""The names that a torch user knows for the nodes of an exported graph."""
+"""Names of an exported program's nodes as the user of the module knows them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from convfault.frameworks.base import Perturbation
+from typing import Any
 
 
 def node_names(graph: Any) -> dict[str, str]:
@@ -43,17 +40,3 @@ def _innermost(node: Any) -> tuple[str, str]:
         return "", ""
     key, (path, _) = list(stack.items())[-1]
     return str(key), str(path)
-
-
-def perturb_scales(graph: Any, perturbation: Perturbation) -> None:
-    """Change the scales that a quantized program's graph carries as numbers; its weights are integers.
-
-    Only those of weights: ``dequantize`` of a parameter.
-    """
-    import numpy as np
-
-    for index, node in enumerate(graph.nodes):
-        is_dequantize = node.op == "call_function" and "dequantize_per_tensor" in str(node.target)
-        if is_dequantize and node.args[0].op == "get_attr" and isinstance(node.args[1], float):
-            scale = perturbation.apply(np.asarray([node.args[1]]), 1_000_003 + index)[0]
-            node.args = (node.args[0], float(scale), *node.args[2:])
