@@ -144,6 +144,7 @@ def test_keras_publications_come_through_keras_applications(
     (folder / "own.weights.h5").rename(folder / name.replace(".h5", ".weights.h5"))
     monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", f"{address}/")
     original = file_utils.get_file
+    (tmp_path / "home").mkdir()  # get_file falls back to a folder shared between runs when it cannot write here
 
     def get_file(name: str, origin: str, **arguments: Any) -> str:
         suffix = ".weights.h5"  # Keras 3 writes no file of the publication's old kind
