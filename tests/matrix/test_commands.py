@@ -40,7 +40,7 @@ def test_a_matrix_that_agrees_throughout_exits_zero_and_is_kept(command: Command
         ("tf", "tflite"),
         ("tf", "torch"),
     }
-    assert found.command_line.startswith("convfault ")
+    assert found.command_line.startswith("convfault")
     assert len((tmp_path / "m.csv").read_text().splitlines()) == len(found.outcomes) + 1
     assert ElementTree.parse(tmp_path / "m.xml").getroot().get("failures") == "0"
     assert Matrix.read(tmp_path / "convfault-matrix" / "matrix.json").outcomes == found.outcomes
