@@ -37,7 +37,7 @@ _HOMES = {
     "Request": "request",
 }
 
-__all__ = [*sorted(_HOMES), "__version__", "diff", "judge"]
+__all__ = [*sorted(_HOMES), "__version__", "diff", "judge", "localize"]
 
 
 def diff(source: str | Path | None = None, target: str | Path | None = None, /, **request: Any) -> Report:
@@ -46,11 +46,25 @@ def diff(source: str | Path | None = None, target: str | Path | None = None, /, 
     A keyword ``context`` takes a ``convfault.Context`` (cache, progress, limits). Raises ``ConvfaultError``.
     """
     from convfault import pipeline
+
+    return pipeline.diff(*_asked(source, target, request))
+
+
+def localize(source: str | Path | None = None, target: str | Path | None = None, /, **request: Any) -> Report:
+    """The same, and ``Report.faults`` tells where and why they differ, what causes most first."""
+    from convfault import pipeline
+
+    return pipeline.localize(*_asked(source, target, request))
+
+
+def _asked(
+    source: str | Path | None, target: str | Path | None, request: dict[str, Any]
+) -> tuple[Request, Context | None]:
     from convfault.request import Request
 
     context = request.pop("context", None)
     source, target = (None if place is None else str(place) for place in (source, target))
-    return pipeline.diff(Request(source, target, **request), context)
+    return Request(source, target, **request), context
 
 
 def judge(path: str | Path, tolerance: float | None = None) -> Report:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -22,6 +23,8 @@ from typing import Any
 from convfault.errors import StorageError
 
 DEFAULT_LIMIT_BYTES = 30_000_000_000
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How an address begins, also once it was read as a path; a drive of Windows has one letter."""
 UNCOUNTED = frozenset({"locks", "environments"})
 """Folders of the root that are no entries: what is in them is never dropped to make room."""
 
@@ -72,8 +75,19 @@ def place_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
+def check_local(place: str | Path) -> None:
+    """Raise ``StorageError`` for an address (``s3://…``) where a file or folder is wanted."""
+    if ADDRESS.match(str(place)):
+        address = re.sub(r":/+", "://", str(place), count=1)
+        raise StorageError(
+            f"{address} is an address, and convfault keeps its files in folders, which it locks and renames: "
+            "mount it (NFS, s3fs, gcsfuse, rclone mount) and give the folder"
+        )
+
+
 def check_writable(path: Path) -> None:
     """Raise ``StorageError`` now when a file could not be written to ``path`` later; makes its folder."""
+    check_local(path)
     with place_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
@@ -110,6 +124,7 @@ class Cache:
         import platformdirs
 
         place = os.environ.get("CONVFAULT_CACHE") or platformdirs.user_cache_dir("convfault", appauthor=False)
+        check_local(place)
         return cls(Path(place).expanduser().absolute())
 
     def path(self, kind: str, entry_key: str) -> Path:

@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,9 @@ from typing import Annotated, Any
 import typer
 
 import convfault
-from convfault.errors import ConvfaultError, UnknownNameError, UsageError
+from convfault.errors import UnknownNameError, UsageError
 from convfault.flags import Outputs, shared
+from convfault.guard import guarded
 from convfault.matrix.selection import Selection, Work
 from convfault.request import Context, Request
 
@@ -36,6 +36,8 @@ app = typer.Typer(
 environments = typer.Typer(no_args_is_help=True, help="Environments of converters that clash with the others.")
 app.add_typer(environments, name="environment")
 
+Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the heat map of all models as .svg or .png.")]
+
 DIFF_EXAMPLES = """
 Compare a model with its conversion on the same pictures: does the target answer as the source does?
 
@@ -49,49 +51,6 @@ Compare a model with its conversion on the same pictures: does the target answer
 
   convfault diff my_model.onnx --dst torch --preprocess "size=224, scale=0.0039, layout='NCHW'"
 """
-
-
-def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn convfault's errors into one sentence and their exit code, Ctrl-C into 130, all else into 3."""
-
-    @functools.wraps(command)
-    def wrapper(*arguments: Any, **options: Any) -> Any:
-        try:
-            return command(*arguments, **options)
-        except ConvfaultError as error:
-            _complain(str(error))
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            _complain("interrupted; nothing half-made was kept")
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            raise typer.Exit(0) from None
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            _complain(f"a defect of convfault: {type(error).__name__}: {error}", _keep_traceback())
-            raise typer.Exit(3) from None
-
-    return wrapper
-
-
-def _complain(*sentences: str) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(
-        Text("convfault: ", style="bold red") + Text(" ".join(sentence for sentence in sentences if sentence))
-    )
-
-
-def _keep_traceback() -> str:
-    import tempfile
-    import traceback
-
-    with tempfile.NamedTemporaryFile("w", prefix="convfault-defect-", suffix=".log", delete=False) as file:
-        traceback.print_exc(file=file)
-    return f"(please report it with {file.name})"
 
 
 def _version(wanted: bool) -> None:
@@ -130,6 +89,40 @@ def diff(
         report = replace(report, command_line=shlex.join(["convfault", *sys.argv[1:]]))
         delivery.report(report, outputs.numbered(number) if all_routes else outputs)
     raise typer.Exit(max(report.exit_code for report in reports))
+
+
+LOCALIZE_EXAMPLES = """
+Name the faults that make a converted model differ from its source: where they are, what they are, what each one causes.
+
+[bold]Examples[/]
+
+  convfault localize --model inceptionv3 --src tf --dst tflite --tool-option tflite_converter.optimizations=DEFAULT
+
+  convfault localize my_model.keras my_model.tflite --data pictures/ --html faults.html
+"""
+
+
+@app.command(help=LOCALIZE_EXAMPLES)
+@guarded
+@shared
+def localize(
+    request: Request,
+    context: Context,
+    outputs: Outputs,
+    reproducer: Annotated[
+        Path | None,
+        typer.Option(
+            "--reproducer", metavar="DIR", help="Write a model, a script with the tool alone, an issue's text."
+        ),
+    ] = None,
+) -> None:
+    from convfault import delivery, pipeline
+
+    outputs.check()
+    with _progress(outputs) as progress:
+        found = pipeline.localize(request, replace(context, progress=progress), reproducer)
+    delivery.report(replace(found, command_line=shlex.join(["convfault", *sys.argv[1:]])), outputs)
+    raise typer.Exit(found.exit_code)
 
 
 @app.command()
@@ -232,11 +225,13 @@ def install(
 
 @app.command("report-schema")
 @guarded
-def report_schema() -> None:
-    """Print the JSON Schema that every JSON report validates against."""
-    from convfault.report import schema
+def report_schema(
+    of: Annotated[str, typer.Argument(help="report (of one comparison), matrix or regression")] = "report",
+) -> None:
+    """Print the JSON Schema that every JSON file of a kind validates against."""
+    from convfault import schemas
 
-    typer.echo(json.dumps(schema(), indent=1))
+    typer.echo(json.dumps(schemas.schema(of), indent=1))
 
 
 @app.command()
@@ -248,16 +243,18 @@ def matrix(
     context: Context,
     outputs: Outputs,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write one row a cell as comma-separated values.")] = None,
+    plot: Plot = None,
 ) -> None:
     """Try every pair of frameworks by every route: which conversions can be trusted, and which tool is best?"""
     from convfault import delivery, pipeline
 
-    outputs.check()
+    delivery.check_picture(plot)
+    outputs.check(csv, plot)
     work = replace(work, pages=outputs.html is not None)
     with _progress(outputs) as progress:
         found = pipeline.matrix(selection, work, replace(context, progress=progress))
     found = replace(found, command_line=shlex.join(["convfault", *sys.argv[1:]]))
-    delivery.matrix(found, work.out, outputs, csv)
+    delivery.matrix(found, work, outputs, csv, plot)
     raise typer.Exit(found.exit_code)
 
 
@@ -271,16 +268,18 @@ def regress(
     outputs: Outputs,
     baseline: Annotated[Path | None, typer.Option(help="Compare with what was kept here.")] = None,
     write_baseline: Annotated[Path | None, typer.Option(help="Keep what the cells give now.")] = None,
+    plot: Plot = None,
 ) -> None:
     """Tell in CI what got worse since a baseline; without a selection, the cells of the baseline are tried."""
     from convfault import delivery, pipeline
 
-    outputs.check()
+    delivery.check_picture(plot)
+    outputs.check(plot)
     work = replace(work, pages=outputs.html is not None)
     with _progress(outputs) as progress:
         context = replace(context, progress=progress)
         found = pipeline.regress(baseline, selection, work, context, write_baseline)
-    delivery.regression(found, work.out, outputs, write_baseline)
+    delivery.regression(found, work, outputs, write_baseline, plot)
     raise typer.Exit(found.exit_code)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from convfault.errors import UsageError
 
 AGREE, DIFFER, CRASH = "agree", "differ", "crash"
+CONVERT, LOAD, RUN = CRASH_STAGES = ("convert", "load", "run")
+"""Where a crash can happen: in a converter; in the target's framework, reading what was written; or running it."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,6 @@ class OutputComparison:
             found.append(f"output '{self.name}' is off by up to {error:.3g}, more than the tolerance of {limit:.3g}")
         return tuple(found)
 
-        return tuple(found)
-
     def _why_not_comparable(self) -> str:
         if not self.target_name:
             return f"output '{self.name}' of the source has no counterpart in the target"
@@ -113,6 +113,7 @@ class Comparison:
     ``mean_abs_error`` and ``cosine`` are the worst over ``outputs``; ``nonfinite`` counts NaN and Inf on both sides.
     ``histogram`` counts the pictures by their largest error: ``counts`` between the log-spaced ``edges`` (smaller
     errors are in the first), ``zero`` without any error, ``unmatched`` with values that do not match.
+    ``stage`` is the one of ``CRASH_STAGES`` that a crash happened in; empty for any other verdict.
     """
 
     verdict: str
@@ -129,6 +130,7 @@ class Comparison:
     outputs: tuple[OutputComparison, ...] = ()
     histogram: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    stage: str = ""
 
     def judged(self, tolerance: float | None = None) -> Comparison:
         """The same figures with the verdict that follows from them, under another tolerance if one is given.
@@ -151,9 +153,9 @@ class Comparison:
         return replace(self, outputs=outputs, verdict=DIFFER if reasons else AGREE, reasons=reasons)
 
     @classmethod
-    def crash(cls, reason: str) -> Comparison:
+    def crash(cls, reason: str, stage: str = CONVERT) -> Comparison:
         """There is no target to compare with, or it cannot be run."""
-        return cls(verdict=CRASH, reasons=(reason,))
+        return cls(verdict=CRASH, reasons=(reason,), stage=stage)
 
     def to_record(self) -> dict[str, Any]:
         """JSON form as the contract has it; not-a-number becomes null."""

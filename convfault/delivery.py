@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convfault.cache import write_aside
+from convfault.errors import UsageError
 from convfault.flags import Outputs
 from convfault.matrix.cells import Matrix
 from convfault.matrix.regress import Regression
+from convfault.matrix.selection import Work
 from convfault.report import Report
 
 if TYPE_CHECKING:
     from convfault.render.matrix_html import Reports
 
-Written = tuple[Path | None, Callable[[], str]]
+Written = tuple[Path | None, Callable[[], str | bytes]]
+PICTURES = (".svg", ".png")
+"""How the name of a heat map ends."""
 
 
 def report(found: Report, outputs: Outputs) -> None:
@@ -33,39 +37,54 @@ def report(found: Report, outputs: Outputs) -> None:
         terminal.show(found, written=written)
 
 
-def matrix(found: Matrix, out: Path, outputs: Outputs, csv: Path | None) -> None:
-    """``out`` is the folder of the matrix, which its reports are named from; a page elsewhere links to them there."""
+def check_picture(path: Path | None) -> None:
+    """Complain of a heat map of an unknown kind before any work is done."""
+    if path is not None and path.suffix.lower() not in PICTURES:
+        raise UsageError(f"cannot draw the heat map as {path}: name a file that ends in {' or '.join(PICTURES)}")
+
+
+def _picture(found: Matrix, path: Path | None) -> str | bytes:
+    from convfault.render import matrix_plots
+
+    png = path is not None and path.suffix.lower() == ".png"
+    return matrix_plots.heatmap_png(found) if png else matrix_plots.heatmap_svg(found)
+
+
+def matrix(found: Matrix, work: Work, outputs: Outputs, csv: Path | None, plot: Path | None) -> None:
+    """``work`` is how the matrix was made: the reports of its cells are in ``work.out``, where a page links to them."""
     from convfault.render import matrix_csv, matrix_html, matrix_junit, matrix_terminal
 
     written = _write(
         (outputs.json, lambda: json.dumps(found.to_record(), indent=1, allow_nan=False) + "\n"),
-        (outputs.html, lambda: matrix_html.page(found, _reports(out, outputs.html))),
+        (outputs.html, lambda: matrix_html.page(found, _reports(work, outputs.html))),
         (outputs.junit, lambda: matrix_junit.document(found)),
         (csv, lambda: matrix_csv.table(found)),
+        (plot, lambda: _picture(found, plot)),
     )
     if not outputs.quiet:
         matrix_terminal.show(found, written=written)
 
 
-def regression(found: Regression, out: Path, outputs: Outputs, baseline: Path | None) -> None:
-    """The changes since the old baseline; ``baseline`` is where the new one was written."""
+def regression(found: Regression, work: Work, outputs: Outputs, baseline: Path | None, plot: Path | None) -> None:
+    """The changes since the old baseline; ``baseline`` is where the new one was written, ``plot`` shows today."""
     from convfault.render import matrix_html, matrix_junit, regression_terminal
 
     written = _write(
         (outputs.json, lambda: json.dumps(found.to_record(), indent=1, allow_nan=False) + "\n"),
-        (outputs.html, lambda: matrix_html.regression_page(found, _reports(out, outputs.html))),
+        (outputs.html, lambda: matrix_html.regression_page(found, _reports(work, outputs.html))),
         (outputs.junit, lambda: matrix_junit.regression_document(found)),
+        (plot, lambda: _picture(found.matrix, plot)),
     )
     if not outputs.quiet:
         regression_terminal.show(found, written=[*written, *([baseline] if baseline else [])])
 
 
-def _reports(out: Path, page: Path | None) -> Reports:
-    """Where the cells' own pages lie, seen from the folder of ``page``."""
+def _reports(work: Work, page: Path | None) -> Reports:
+    """Where the cells' own reports lie, seen from the folder of ``page``, and whether they are pages, too."""
     from convfault.render.matrix_html import Reports
 
-    folder = (page or out).absolute().parent
-    return Reports(Path(os.path.relpath(out.absolute(), folder)).as_posix())
+    folder = (page or work.out).absolute().parent
+    return Reports(Path(os.path.relpath(work.out.absolute(), folder)).as_posix(), work.pages)
 
 
 def _write(*wanted: Written) -> list[Path]:

@@ -16,7 +16,8 @@ class Fault:
     """One fault. Locations are the native names that a user sees in that framework.
 
     ``effect`` tells how much disagreement goes away when this fault alone is undone; ``cause`` is a short stable
-    word for the mechanism, ``explanation`` a sentence for a person, ``suggestion`` what to do.
+    word for the mechanism, ``explanation`` a sentence for a person, ``suggestion`` what to do. A ``harmless`` one is a
+    difference that changes no answer on the pictures looked at.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Fault:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     effect: Mapping[str, float | None] = field(default_factory=dict)
     confidence: float = 1.0
+    harmless: bool = False
 
     def to_record(self) -> dict[str, Any]:
         """JSON form; ``from_record`` reads it back."""

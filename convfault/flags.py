@@ -37,10 +37,11 @@ class Outputs:
             if (path := getattr(self, name)) is not None:
                 yield name, path
 
-    def check(self) -> None:
-        """Complain of a place that cannot be written before any work is done."""
-        for _, path in self._places():
-            check_writable(path)
+    def check(self, *more: Path | None) -> None:
+        """Complain of a place that cannot be written, of these or of ``more``, before any work is done."""
+        for path in (*(path for _, path in self._places()), *more):
+            if path is not None:
+                check_writable(path)
 
 
 def _option(panel: str, *names: str, help: str, **settings: Any) -> Any:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -15,15 +13,10 @@ from typing import Any
 
 import convfault
 from convfault.cache import Cache, check_writable
-from convfault.comparing import tolerance
-from convfault.comparing.compare import Pictures, compare
-from convfault.comparing.tolerance import NoisePlan
-from convfault.comparison import Comparison, Tolerance
 from convfault.converters.route import all_routes
-from convfault.errors import FormatError, SubjectError, UsageError
-from convfault.frameworks import runs
-from convfault.frameworks.base import Perturbation
-from convfault.frameworks.runs import Pass, Side, SideRun
+from convfault.errors import UsageError
+from convfault.investigation import investigate
+from convfault.localization.reproducer import write as reproduce
 from convfault.matrix import make as making
 from convfault.matrix import outcomes
 from convfault.matrix import regress as regression
@@ -32,27 +25,11 @@ from convfault.matrix.executor import Heartbeat
 from convfault.matrix.outcomes import Attempt
 from convfault.matrix.regress import Regression
 from convfault.matrix.selection import Selection, Work
+from convfault.measurement import Measurement, measure
 from convfault.model import Model
-from convfault.preparation import Pair, prepare, sides
-from convfault.process import Outcome
+from convfault.preparation import Pair
 from convfault.report import Report
 from convfault.request import Context, Request
-from convfault.trace import StoredTrace
-
-
-class Stopwatch:
-    """Wall seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
 
 
 def diff(request: Request, context: Context | None = None) -> Report:
@@ -61,29 +38,31 @@ def diff(request: Request, context: Context | None = None) -> Report:
     A converter or a converted model that crashes or hangs gives a report whose verdict is ``crash``. Raises
     ``UsageError`` for what cannot be read or done, ``SubjectError`` when a file of the user's kills its runtime.
     """
-    context, watch, started = context or Context(), Stopwatch(), datetime.now(UTC)
-    with watch.phase("prepare"):
-        pair = prepare(request, context)
-    if pair.target is None:
-        assert pair.conversion is not None
-        return _report(pair, started, watch, Comparison.crash(pair.failure))
-    noise = tolerance.plan(pair.dataset.count) if request.tolerance is None else None
-    with watch.phase("decode"):
-        source, target = sides(pair, request, context)
-    with watch.phase("run"):
-        results = runs.run([_with_noise(source, noise), target], context.cache, context.progress, context.fresh)
-    watch.seconds |= {"run source": results[0].seconds, "run target": results[1].seconds}
-    if failed := _failed(results, pair):
-        return _report(pair, started, watch, Comparison.crash(failed))
-    with watch.phase("compare"):
-        (clean, *perturbed), (answer,) = results[0].traces, results[1].traces
-        tolerances = _tolerances(request.tolerance, clean, perturbed, noise)
-    if noise and (doubts := tolerance.second_look(clean, answer, tolerances)):
-        with watch.phase("second look"):
-            tolerances = _second_look(source, doubts, clean, tolerances, context)
-    with watch.phase("compare"):
-        comparison = compare(clean, answer, Pictures(pair.dataset.names, _labels(pair)), tolerances)
-    return _report(pair, started, watch, comparison)
+    return _report("diff", measure(request, context or Context()))
+
+
+def localize(request: Request, context: Context | None = None, reproducer: Path | None = None) -> Report:
+    """Tell where and why the target differs: ``diff``, then the faults, those that cause most first.
+
+    A pair that agrees is looked at, too: what differs without an effect is listed as harmless. ``reproducer`` is a
+    folder to write a model, a script with the converter alone and an issue's text to. Raises ``UsageError`` where that
+    was asked for and cannot be done.
+    """
+    context = context or Context()
+    found = measure(request, context)
+    findings = investigate(found, context)
+    report = _report("localize", found)
+    if reproducer is not None:
+        if findings.subject is None:
+            raise UsageError("there is nothing to reproduce: no conversion done here gives another answer or crashes")
+        reproduce(reproducer, findings.subject)
+    return replace(
+        report,
+        faults=findings.faults,
+        attribution=findings.attribution,
+        localization=findings.localization,
+        seconds={**found.seconds, **findings.seconds},
+    )
 
 
 def diff_routes(request: Request, context: Context | None = None) -> Iterator[Report]:
@@ -98,76 +77,24 @@ def judge(path: Path, given: float | None = None) -> Report:
     return Report.read(path).judged(given)
 
 
-def _with_noise(side: Side, noise: NoisePlan | None) -> Side:
-    """The side with the runs of its perturbed self that a noise plan asks for, after the run over everything."""
-    if noise is None:
-        return side
-    perturbed = (Pass(noise.rows, Perturbation(noise.relative, seed)) for seed in noise.seeds)
-    return replace(side, passes=(*side.passes, *perturbed))
+def _data(found: Measurement) -> Mapping[str, Any]:
+    record = found.pair.dataset.to_record()
+    return record if found.knows_classes else {**record, "class_names": []}
 
 
-def _tolerances(
-    given: float | None, clean: StoredTrace, perturbed: Sequence[StoredTrace], noise: NoisePlan | None
-) -> Sequence[Tolerance]:
-    """One for each output of the source: as given, or derived from its perturbed runs."""
-    if noise is None:
-        return [Tolerance(given or 0.0, "given") for _ in clean.outputs]
-    return tolerance.derive(clean, perturbed, noise.rows)
-
-
-def _second_look(
-    source: Side, doubts: NoisePlan, clean: StoredTrace, first: Sequence[Tolerance], context: Context
-) -> Sequence[Tolerance]:
-    """The tolerances once the noise is known on the pictures that deviate most, too."""
-    side = _with_noise(replace(source, passes=()), doubts)
-    result = runs.run([side], context.cache, context.progress)[0]
-    if result.outcome is not None:
-        result.outcome.unwrap()
-    return tolerance.widest(first, tolerance.derive(clean, result.traces, doubts.rows))
-
-
-def _failed(results: Sequence[SideRun], pair: Pair) -> str | None:
-    """What the target did instead of answering; a source that fails, or a target file of the user's, is an error."""
-    for result, ours in zip(results, (False, pair.conversion is not None), strict=True):
-        if result.outcome is None:
-            continue
-        if not ours or _is_usage(result.outcome):
-            result.outcome.unwrap()
-        return result.outcome.message
-    return None
-
-
-def _is_usage(outcome: Outcome) -> bool:
-    """Whether the user can mend it: a missing package or wrong data; an unreadable converted file is a finding."""
-    return outcome.error is not None and not isinstance(outcome.error, FormatError | SubjectError)
-
-
-def _labels(pair: Pair) -> Sequence[int] | None:
-    return pair.dataset.labels if _knows_classes(pair) else None
-
-
-def _knows_classes(pair: Pair) -> bool:
-    """Whether labels mean the model's classes: the user's own data does, the embedded set with its own models."""
-    return not pair.dataset.embedded or pair.source.metadata.get("weights") == "calibrated"
-
-
-def _data(pair: Pair) -> Mapping[str, Any]:
-    record = pair.dataset.to_record()
-    return record if _knows_classes(pair) else {**record, "class_names": []}
-
-
-def _report(pair: Pair, started: datetime, watch: Stopwatch, comparison: Comparison) -> Report:
+def _report(command: str, found: Measurement) -> Report:
+    pair, comparison = found.pair, found.comparison
     shown = {picture.image: pair.dataset.thumbnail(picture.index) for picture in comparison.worst}
     return Report(
-        command="diff",
+        command=command,
         convfault_version=convfault.__version__,
-        started=started.isoformat(timespec="seconds"),
+        started=found.started.isoformat(timespec="seconds"),
         source=_describe(pair.source),
         target=_describe(pair.target) if pair.target else _unborn(pair),
         comparison=comparison,
-        seconds={name: round(seconds, 3) for name, seconds in watch.seconds.items()},
+        seconds=found.seconds,
         route=tuple(pair.conversion.to_records()) if pair.conversion else (),
-        dataset=_data(pair),
+        dataset=_data(found),
         environment={"platform": platform.platform(), "python": platform.python_version()},
         assumptions=pair.assumptions,
         thumbnails={name: picture for name, picture in shown.items() if picture is not None},
@@ -251,8 +178,9 @@ def regress(
     if write_baseline is not None:
         check_writable(write_baseline)
     before = None if baseline is None else Matrix.read(baseline)
-    if before is not None and selection == Selection():
-        selection = Selection.from_record(before.settings)
+    if before is not None and replace(selection, trust=False) == Selection():
+        # a baseline comes from elsewhere, so that it cannot say whom to trust
+        selection = replace(Selection.from_record(before.settings), trust=selection.trust)
     check = None if before is None else partial(regression.check, before)
     found = making.make(selection, work or Work(), context or Context(), CELL, check)
     if write_baseline is not None:

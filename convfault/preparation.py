@@ -9,9 +9,11 @@ from typing import Any
 
 from convfault import zoo
 from convfault.cache import key
+from convfault.comparison import CONVERT, LOAD
 from convfault.converters import route as routes
 from convfault.converters.conversion import Conversion
 from convfault.converters.convert import Limits, convert
+from convfault.converters.install import showing
 from convfault.converters.options import parse_options
 from convfault.converters.route import Route
 from convfault.dataset import Dataset
@@ -36,6 +38,11 @@ class Pair:
     dataset: Dataset
     assumptions: tuple[str, ...] = ()
     failure: str = ""
+
+    @property
+    def failed_stage(self) -> str:
+        """Where the target failed to come about: ``convert`` or ``load`` of ``comparison.CRASH_STAGES``."""
+        return LOAD if self.conversion is not None and self.conversion.target is not None else CONVERT
 
 
 def prepare(request: Request, context: Context) -> Pair:
@@ -80,7 +87,8 @@ def named_source(request: Request, context: Context) -> Model:
 def _converted_origin(model: Model, framework: str, context: Context) -> Model:
     """The named model in a framework that it is not written in."""
     model = inspected(model, None, context)
-    conversion = convert(routes.default(model.framework, framework, model.format), model, {}, context.cache)
+    route = routes.default(model.framework, framework, model.format)
+    conversion = convert(route, model, {}, context.cache, on_event=showing(context.progress))
     if conversion.target is None:
         raise SubjectError(f"{model.name} cannot be made for {framework}: {conversion.message}")
     return conversion.target
@@ -104,14 +112,15 @@ def convert_source(request: Request, source: Model, dataset: Dataset, context: C
         assert request.dst is not None
         route = routes.default(source.framework, request.dst, source.format)
     route = route.with_options(parse_options(request.tool_options))
-    phase, done = f"convert {route}", 0
+    phase, done, show = f"convert {route}", 0, showing(context.progress)
     context.progress.start(phase, len(route.hops))
 
-    def on_event(event: Mapping[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         nonlocal done
         if event["event"] == "hop_done":
             done += 1
             context.progress.update(phase, done)
+        show(event)
 
     conversion = convert(
         route,
@@ -179,12 +188,13 @@ def sides(pair: Pair, request: Request, context: Context) -> tuple[Side, Side]:
     """Both sides, their pictures decoded, ready for ``runs.run``."""
     assert pair.target is not None
     assert pair.source.preprocessing is not None
-    source = _side("source", pair.source, request.source_runtime, pair, context)
-    target = _side("target", pair.target, request.target_runtime, pair, context)
+    source = prepared_side("source", pair.source, request.source_runtime, pair, context)
+    target = prepared_side("target", pair.target, request.target_runtime, pair, context)
     return source, target
 
 
-def _side(label: str, model: Model, runtime: str | None, pair: Pair, context: Context) -> Side:
+def prepared_side(label: str, model: Model, runtime: str | None, pair: Pair, context: Context) -> Side:
+    """One model over the pair's data, decoded for its preprocessing."""
     assert model.preprocessing is not None
     assert pair.source.preprocessing is not None
     dataset, phase = pair.dataset, "decode pictures"

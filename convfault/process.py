@@ -5,15 +5,14 @@ named ``"module:function"``, takes keyword arguments that JSON can hold and retu
 travel as files. Inside it, ``report(...)`` sends progress to the parent and ``wait_for_go()`` blocks until the
 parent calls ``Worker.go()``.
 
-This file and the files of the converters import nothing but the standard library at their top, because they also
-run inside environments where a converter's own pins rule and convfault's dependencies are absent (Python 3.10 up).
+This file is the parent's half, ``convfault.child`` what runs inside the process. Both, and the files of the converters,
+import nothing but the standard library at their top, because they are also imported in environments where a converter's
+own pins rule and convfault's dependencies are absent (Python 3.10 up).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import importlib
 import json
 import os
 import selectors
@@ -21,20 +20,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from convfault import errors
+from convfault.child import Event, report, wait_for_go
 
-Event = dict[str, Any]
+__all__ = ["Event", "Job", "OnEvent", "Outcome", "Worker", "report", "run", "wait_for_go"]
+
 OnEvent = Callable[[Event], None]
-
-_events: TextIO | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class Worker:
         self._started = time.monotonic()
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
-                [job.python, "-m", "convfault.process", str(write)],
+                [job.python, "-m", "convfault.child", str(write)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -235,22 +232,6 @@ def run(job: Job, on_event: OnEvent | None = None) -> Outcome:
         return worker.finish(on_event)
 
 
-def report(event: str, **values: Any) -> None:
-    """Inside a job: send an event to the parent (does nothing when called outside of one)."""
-    if _events is not None:
-        _events.write(json.dumps({"event": event, **values}) + "\n")
-        _events.flush()
-
-
-def wait_for_go() -> None:
-    """Inside a job: announce ``ready`` and block until the parent says go (returns at once outside of one)."""
-    if _events is None:
-        return
-    report("ready")
-    if not sys.stdin.readline():
-        os._exit(1)
-
-
 def _environment(job: Job) -> dict[str, str]:
     return {
         **os.environ,
@@ -302,50 +283,3 @@ def _death(code: int) -> str:
 def _last_words(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     return f" ({lines[-1][:300]})" if lines else ""
-
-
-def _die_with_parent(parent: int) -> None:
-    """Watch the parent: when it is gone (even by SIGKILL) this process goes too, with all that it started."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _error_event(error: BaseException) -> Event:
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        error = errors.StorageError("no space left on the disk: free some, or set CONVFAULT_CACHE to another place")
-    record = errors.to_record(error) if isinstance(error, errors.ConvfaultError) else None
-    text = str(error) if record else f"{type(error).__name__}: {error}"
-    return {"event": "error", "message": text.strip()[:4000], "convfault": record}
-
-
-def _main() -> None:
-    global _events
-    if sys.version_info < (3, 11):  # noqa: UP036 -- older ones know no PYTHONSAFEPATH and begin with the working directory
-        sys.path.pop(0)
-    _events = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
-    job = json.loads(sys.stdin.readline())
-    _die_with_parent(job["parent"])
-    # Under ``-m`` this file is the module __main__; the functions import convfault.process: give them our state.
-    module = importlib.import_module("convfault.process")
-    module._events = _events  # type: ignore[attr-defined,unused-ignore]
-    try:
-        name, _, attribute = job["function"].partition(":")
-        value = getattr(importlib.import_module(name), attribute)(**job["arguments"])
-        event = {"event": "result", "value": value}
-    except BaseException as error:  # whatever a foreign library raises is data to the parent
-        traceback.print_exc()
-        event = _error_event(error)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    module.report(**event)
-    _events.close()
-    os._exit(0)  # skip the exit handlers of native libraries, which hang or crash often enough
-
-
-if __name__ == "__main__":
-    _main()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from convfault import schemas
 from convfault.cache import write_aside
 from convfault.comparison import AGREE, CRASH, Comparison
-from convfault.errors import InputError
 from convfault.fault import Fault
 
 SCHEMA_VERSION = 1
@@ -24,7 +22,9 @@ class Report:
 
     ``source`` and ``target`` hold framework, path, sha256, versions and preprocessing; ``route`` a record for each
     hop; ``seconds`` the wall time of each phase; ``assumptions`` what was guessed rather than told.
-    ``command_line`` is the shell line that does it again, ``environment`` what it happened on (python, platform ...).
+    ``attribution`` says which of the four runs disagree, ``localization`` how the layers were aligned and how far each
+    one deviates. ``command_line`` is the shell line that does it again, ``environment`` what it happened on (python,
+    platform ...).
     ``thumbnails`` holds PNG or JPEG files by the names of the worst pictures, for the HTML page only.
     """
 
@@ -38,6 +38,7 @@ class Report:
     route: tuple[Mapping[str, Any], ...] = ()
     dataset: Mapping[str, Any] = field(default_factory=dict)
     attribution: Mapping[str, Any] | None = None
+    localization: Mapping[str, Any] | None = None
     faults: tuple[Fault, ...] = ()
     repairs: tuple[Mapping[str, Any], ...] = ()
     repaired: Mapping[str, Any] | None = None
@@ -80,6 +81,7 @@ class Report:
             "environment": dict(self.environment),
             "comparison": self.comparison.to_record(),
             "attribution": dict(self.attribution) if self.attribution else None,
+            "localization": dict(self.localization) if self.localization else None,
             "faults": [fault.to_record() for fault in self.faults],
             "repairs": [dict(repair) for repair in self.repairs],
             "repaired": dict(self.repaired) if self.repaired else None,
@@ -109,44 +111,14 @@ class Report:
     @classmethod
     def read(cls, path: Path) -> Report:
         """Read a JSON report; raises ``InputError`` when it is none, or of another schema version."""
-        record = _load(path)
-        found = record.get("schema_version") if isinstance(record, dict) else None
-        if found != SCHEMA_VERSION:
-            raise InputError(f"{path} is not a report of schema version {SCHEMA_VERSION} (it says {_short(found)})")
-        if problem := invalid(record):
-            raise InputError(f"{path} is not a valid report: {problem}; make it again")
-        return cls.from_record(record)
+        return cls.from_record(schemas.read("report", path))
 
 
 def invalid(record: Any) -> str | None:
     """What is wrong with the JSON form of a report, in one sentence with its place; None when it is valid."""
-    import jsonschema
-
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(record))
-    return None if error is None else f"{_short(error.message)} at {error.json_path}"
+    return schemas.invalid("report", record)
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except OSError as error:
-        raise InputError(f"cannot read the report {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a JSON report: {_short(error)}; is it complete?") from error
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
-
-
-def _short(value: Any) -> str:
-    """The value on one line of bounded length."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= 200 else text[:200] + " ..."
-
-
-@cache
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) that every JSON report validates against."""
-    text = resources.files("convfault").joinpath("report.schema.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
+    return schemas.schema("report")

@@ -121,6 +121,15 @@ def agreeing() -> Matrix:
     return matrix.with_outcomes([next(outcome for outcome in matrix.outcomes if outcome.status == AGREE)])
 
 
+def namesakes() -> Matrix:
+    """Two files of one name in two folders."""
+    whole = agreeing()
+    (only,) = whole.outcomes
+    models = [f"/nets/{place}/model.onnx" for place in "ab"]
+    outcomes = tuple(replace(only, cell=replace(only.cell, model=model)) for model in models)
+    return replace(whole, outcomes=outcomes, models=dict.fromkeys(models, "ab" * 32))
+
+
 def own() -> Matrix:
     """A user's model file that has no classes, so that errors stand in the place of labels."""
     path = "models/super resolution.keras"

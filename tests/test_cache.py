@@ -124,3 +124,16 @@ def test_clear_frees_everything(store: Cache) -> None:
     store.make("runs", "k", write("0123456789"))
     assert store.clear() == 10
     assert store.entries() == []
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/cache", "memory://x", "file:///tmp/x", "s3:/bucket"])
+def test_an_address_is_no_folder(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVFAULT_CACHE", place)
+    with pytest.raises(StorageError, match="is an address, and convfault keeps its files in folders"):
+        Cache.default()
+
+
+@pytest.mark.parametrize("place", ["C:/cache", "/s3/bucket", "s3", "a/b://c"])
+def test_a_folder_is_no_address(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVFAULT_CACHE", place)
+    assert Cache.default().root.is_absolute()

@@ -64,8 +64,19 @@ def test_other_tolerances_can_be_set_output_by_output():
 @pytest.mark.parametrize("tolerance", [None, 0.0, 1e300])
 def test_a_crash_stays_a_crash(tolerance):
     found = Comparison.crash("the converter died").judged(tolerance)
-    assert (found.verdict, found.reasons) == (CRASH, ("the converter died",))
+    assert (found.verdict, found.reasons, found.stage) == (CRASH, ("the converter died",), "convert")
     assert read_back(found) == found
+
+
+def test_a_crash_says_its_stage_and_no_other_verdict_has_one():
+    assert read_back(Comparison.crash("killed by SIGSEGV", "run")).stage == "run"
+    assert comparison(output(0.5)).judged(0.1).stage == comparison(output(0.5)).judged(1.0).stage == ""
+
+
+def test_a_comparison_of_before_there_were_stages_reads_back():
+    record = Comparison.crash("it died").to_record()
+    del record["stage"]
+    assert Comparison.from_record(record).verdict == CRASH
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_every_module_imports_where_no_framework_is_installed(part: int) -> None
 def test_the_public_names_stay() -> None:
     assert set(convfault.__all__) == {
         "Comparison", "Context", "ConvfaultError", "Model", "Preprocessing", "Report", "Request", "__version__",
-        "diff", "judge",
+        "diff", "judge", "localize",
     }  # fmt: skip
     assert all(getattr(convfault, name) is not None for name in convfault.__all__)
 

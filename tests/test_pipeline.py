@@ -114,7 +114,11 @@ def test_a_converter_that_fails_is_a_crash_with_its_own_message(diff: Diff, tmp_
     assert report.exit_code == 1
     assert "onnx2torch" in report.comparison.reasons[0]
     assert "Converter is not implemented" in report.comparison.reasons[0]
-    assert [hop["status"] for hop in report.route] == ["ok", "error"]
+    assert [hop["status"] for hop in report.route] == ["ok", "crash"]
+    assert [hop["ended"] for hop in report.route] == ["ok", "error"]
+    assert report.comparison.stage == "convert"
+    report.write(tmp_path / "report.json")
+    assert Report.read(tmp_path / "report.json").comparison == report.comparison
 
 
 def test_a_file_that_cannot_be_read_is_an_error_not_a_crash(diff: Diff, tiny_keras: Path, tmp_path: Path) -> None:
@@ -174,3 +178,4 @@ def test_a_converted_file_that_cannot_be_opened_is_a_crash(
     report = diff(tiny_onnx, dst="torch")
     assert (report.comparison.verdict, report.exit_code) == ("crash", 1)
     assert report.comparison.reasons == ("what onnx2torch wrote cannot be opened: it is garbage",)
+    assert report.comparison.stage == "load"

@@ -109,8 +109,12 @@ class Conversion:
         return f"{last.tool} {last.tool_version} ({last.source} to {last.target}): {last.message}"
 
     def to_records(self) -> list[dict[str, Any]]:
-        """The report's ``route``: one record a hop."""
-        return [hop.to_record() for hop in self.hops]
+        """The report's ``route``: one record a hop; ``status`` is ``ok`` or ``crash`` there, ``ended`` says how."""
+        return [_reported(hop.to_record()) for hop in self.hops]
+
+
+def _reported(hop: Mapping[str, Any]) -> dict[str, Any]:
+    return {**hop, "status": "ok" if hop["status"] == "ok" else "crash", "ended": hop["status"]}
 
 
 def short_message(text: str) -> str:

@@ -25,6 +25,8 @@ __all__ = ["Conversion", "HopResult", "Limits", "convert"]
 
 KIND = "conversions"
 LOG, RECORD = "log.txt", "hop.json"
+SHARED = ("*_source.py", "by_*.py", "torch_replay.py")
+"""Files of this folder that several converters use."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,8 @@ def _code(convert: str) -> list[str]:
     spec = importlib.util.find_spec(convert.partition(":")[0])
     own = [Path(spec.origin)] if spec and spec.origin else []
     here = Path(__file__).parent
-    return [
-        caching.hash_path(path) for path in (*own, *sorted(here.glob("*_source.py")), *sorted(here.glob("by_*.py")))
-    ]
+    shared = (path for pattern in SHARED for path in sorted(here.glob(pattern)))
+    return [caching.hash_path(path) for path in (*own, *shared)]
 
 
 def _run(task: _Task, folder: Path, cache: Cache) -> HopResult:

@@ -188,7 +188,7 @@ def install_named(names: Iterable[str], cache: Cache, progress: Progress) -> lis
 
 def showing(progress: Progress) -> process.OnEvent:
     """What to do with the events of ``install`` so that they are seen."""
-    begun: set[str] = set()
+    totals: dict[str, int | None] = {}
 
     def show(event: process.Event) -> None:
         if event["event"] != "environment":
@@ -197,9 +197,9 @@ def showing(progress: Progress) -> process.OnEvent:
         if event["step"] == MADE:
             progress.finish(phase)
             return
-        if event["total"] is not None and phase not in begun:
-            begun.add(phase)
-            progress.start(phase, event["total"])
+        if phase not in totals or (totals[phase] is None and event["total"] is not None):
+            totals[phase] = event["total"]
+            progress.start(phase, event["total"])  # again, once it is known how many packages there are
         progress.update(phase, event["done"])
 
     return show

@@ -21,7 +21,7 @@ CONVERTER = Converter(
     companions=("tensorflow", "tf-keras", "onnx", "numpy"),
     options=OPTIONS,
     environment="onnx2tf",
-    memory_factor=45.0,
+    memory_factor=60.0,
 )
 
 

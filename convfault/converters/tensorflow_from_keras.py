@@ -25,6 +25,7 @@ CONVERTER = Converter(
 
 def convert(source: Model, target: str, options: Mapping[str, Any]) -> None:
     """Write the forward pass as the SavedModel's ``serving_default``; the batch stays free, the layout NHWC."""
-    from convfault.converters.keras_source import load
+    from convfault.converters.keras_source import is_keras_2, load
 
-    load(source).export(target, format="tf_saved_model", verbose=False)
+    network = load(source)
+    network.export(target, **({} if is_keras_2(network) else {"format": "tf_saved_model", "verbose": False}))

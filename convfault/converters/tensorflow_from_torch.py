@@ -15,6 +15,7 @@ CONVERTER = replace(
     target_format="saved_model",
     filename="model",
     convert="convfault.converters.tensorflow_from_torch:convert",
+    options=keras_from_torch.options_with(free_batch=True),
 )
 
 

@@ -20,7 +20,7 @@ CONVERTER = Converter(
     companions=("torch", "litert-converter", "ai-edge-litert"),
     options={"channels_last": Option("give inputs and outputs of four sides the layout NHWC", False, kind="flag")},
     environment="litert_torch",
-    memory_factor=20.0,
+    memory_factor=8.0,
 )
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 NORMS = ("aten::batch_norm", "aten::_native_batch_norm_legit_no_training")
 """Operators that tools know as a module only."""
+INDEXING = ("aten::select", "aten::slice")
+"""Operators that no function of torch has the name of: they are written in brackets."""
+TO_THE_END = 2**63 - 1
 
 
 def replayable(program: Any) -> Any:
@@ -90,14 +93,34 @@ def _call(target: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> 
     if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
         return target(*arguments, **named)
     given = _arguments(target, arguments, named)
+    if target._schema.name in INDEXING:
+        return _indexed(**given)
     function = _function(target._schema.name.partition("::")[2].rstrip("_"))
     places = [given.pop("self")] if "self" in given else []
     known = _parameters(function)
     if known is None:  # written in C: takes what the operator takes
         return function(*places, *given.values())
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
+        return function(*places, **given)  # max_pool2d and others choose between two functions by what they are given
     if "training" in known and "train" in given:
         given["training"] = given.pop("train")
     return function(*places, **{name: value for name, value in given.items() if name in known})
+
+
+def _indexed(
+    self: Any,
+    dim: int = 0,
+    index: int | None = None,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Any:
+    """``tensor[:, 0]`` or ``tensor[:, 2:5]``, as the code was written that became a ``select`` or a ``slice``."""
+    stop = None if end is None or end == TO_THE_END else end
+    if index is None and not start and stop is None and step == 1:
+        return self  # the first colon of [:, 0] is an operator of its own
+    chosen: Any = slice(start or None, stop, step) if index is None else index
+    return self[(*[slice(None)] * (dim % self.dim()), chosen)]
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -125,9 +125,10 @@ class Framework(ABC):
     layout: str
     batch_size: int = 8
 
-    @abstractmethod
     def signature(self, model: Model) -> Signature:
         """Inputs and outputs of the model; raises ``FormatError`` when it cannot be read."""
+        with self.open(model) as session:
+            return session.signature
 
     @abstractmethod
     def open(self, model: Model, perturbation: Perturbation | None = None) -> Session:

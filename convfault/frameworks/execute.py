@@ -35,7 +35,7 @@ def run(
     """Job: run a model over ``batches`` in one or more passes, writing the trace of each to its folder.
 
     A pass is a record: ``folder``; ``rows`` (only these pictures, one by one; absent: all); ``perturbation`` (fields of
-    ``Perturbation``; absent: the model as it is); ``capture`` (inner tensors to keep). The first model opens before the
+    ``Perturbation``; absent: the model as it is); ``capture`` (inner tensors to keep, as far as the runtime can). The first model opens before the
     parent's go, so that two models load at once but do not compete while they run. Returns signature and counts.
     """
     adapter, subject = FRAMEWORKS[framework], Model.from_record(model)
@@ -48,8 +48,17 @@ def run(
                 process.wait_for_go()
             signature = session.signature
             spans = _spans(data.count, size) if wanted.get("rows") is None else ((r, r + 1) for r in wanted["rows"])
-            counts.append(_run_pass(session, writer, _ahead(data, prepare, session, spans), wanted.get("capture", ())))
+            feed = _ahead(data, prepare, session, spans)
+            counts.append(_run_pass(session, writer, feed, _capturable(session, wanted.get("capture", ()))))
     return {"signature": signature.to_record() if signature else None, "counts": counts}
+
+
+def _capturable(session: Session, names: Sequence[str]) -> list[str]:
+    """Those of the named tensors that this runtime can show: what it fuses away, it cannot."""
+    if not names:
+        return []
+    known = {spec.name for spec in session.tensors()} - {spec.name for spec in session.signature.outputs}
+    return [name for name in dict.fromkeys(names) if name in known]
 
 
 def _run_pass(session: Session, writer: TraceWriter, feed: Iterator[dict[str, Any]], capture: Sequence[str]) -> int:

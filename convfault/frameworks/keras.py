@@ -1,35 +1,29 @@
-"""Keras 3 on its TensorFlow backend: ``.keras`` and legacy ``.h5`` files."""
+"""Keras on TensorFlow: ``.keras`` and ``.h5`` files, those of Keras 2 opened by ``tf_keras``."""
 
 from __future__ import annotations
 
-import json
-import re
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from convfault.errors import FormatError, TrustError
-from convfault.frameworks.base import Framework, Perturbation, Session, reading
+from convfault.errors import FormatError
+from convfault.frameworks.base import Framework, Perturbation, Session, missing, reading
 from convfault.frameworks.tensorflow import configure_threads, tensor_spec
 from convfault.model import Model, Signature, TensorSpec
+from convfault.native import keras_files
 from convfault.native.keras_layers import recording
 from convfault.trace import Trace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-EXECUTING = {
-    "Lambda": "a Lambda layer, whose Python code is stored in the file",
-    "__lambda__": "a Python lambda function",
-    "TFSMLayer": "a TFSMLayer, which runs a SavedModel from another place",
-    "TorchModuleWrapper": "a TorchModuleWrapper, which is a pickled torch module",
-}
-"""Classes in a model's configuration that execute what is stored beside them."""
-
 
 class Keras(Framework):
-    """Keras on TensorFlow, NHWC. Tensor names are layer names; ``outer/inner`` for a layer inside of a model."""
+    """Keras on TensorFlow, NHWC. Tensor names are layer names; ``outer/inner`` for a layer inside of a model.
+
+    Inputs and outputs have the names of the ``Input`` and output layers.
+    """
 
     name = "keras"
     package = "keras"
@@ -37,26 +31,22 @@ class Keras(Framework):
     layout = "NHWC"
     batch_size = 8
 
-    def signature(self, model: Model) -> Signature:
-        """Inputs and outputs of the model, under its ``Input`` and output layers' names."""
-        with self.open(model) as session:
-            return session.signature
-
     def open(self, model: Model, perturbation: Perturbation | None = None) -> Session:
         """Load the model without its optimizer; raises ``TrustError`` if it would execute code of its own."""
         with self.importing():
             import keras  # noqa: F401 -- so that its absence is said here
         configure_threads()
         with reading(model):
-            if not model.trusted:
-                _refuse_code(model, _configuration(model))
-            network = _loaded(model)
+            network = self._load(model, perturbation)
             if not getattr(network, "inputs", None):
                 raise FormatError(f"{model.path} does not say its inputs: save a functional or built Sequential model")
-            if perturbation is not None:
-                for index, variable in enumerate(network.variables):
-                    variable.assign(perturbation.apply(variable.numpy(), index))
             return KerasSession(self, network)
+
+    def _load(self, model: Model, perturbation: Perturbation | None) -> Any:
+        try:
+            return keras_files.load(model, perturbation.apply if perturbation is not None else None)
+        except ModuleNotFoundError as error:  # which package the file needs is known only now
+            raise missing(str(error.name), self.extra) from error
 
 
 class KerasSession(Session):
@@ -65,7 +55,7 @@ class KerasSession(Session):
     def __init__(self, framework: Keras, network: Any) -> None:
         self._framework, self._network = framework, network
         self._functions: dict[tuple[str, ...], Any] = {}
-        outputs = unique([tensor._keras_history.operation.name for tensor in network.outputs])
+        outputs = unique([keras_files.layer_of(tensor).name for tensor in network.outputs])
         self.signature = Signature(
             tuple(_spec(tensor.name, tensor) for tensor in network.inputs),
             tuple(_spec(name, tensor) for name, tensor in zip(outputs, network.outputs, strict=True)),
@@ -114,7 +104,8 @@ class KerasSession(Session):
         values = [value.numpy() for value in self._function(tuple(capture))(*feeds)]
         names = [spec.name for spec in self.signature.outputs]
         outputs = dict(zip(names, values, strict=False))
-        return self._framework.trace(outputs, dict(zip(capture, values[len(names) :], strict=True)))
+        trace = self._framework.trace(outputs, dict(zip(capture, values[len(names) :], strict=True)))
+        return replace(trace, version=keras_files.version(self._network))
 
     def close(self) -> None:
         """Release the model and its traces."""
@@ -126,53 +117,10 @@ def unique(names: Sequence[str]) -> list[str]:
     return [f"{name}#{index}" if name in names[:index] else name for index, name in enumerate(names)]
 
 
-def _loaded(model: Model) -> Any:
-    import keras
-
-    try:
-        return keras.saving.load_model(model.path, compile=False, safe_mode=not model.trusted)
-    except (TypeError, ValueError) as error:
-        unknown = re.search(r"(?:Could not locate class|Unknown layer:) '?(\w+)", str(error))
-        if unknown is None:
-            raise
-        raise FormatError(
-            f"{model.path} needs the class {unknown[1]}, which is not one of Keras' own: "
-            "save the model with Keras' layers only, or export it as a SavedModel"
-        ) from error
-
-
 def _spec(name: str, tensor: Any) -> TensorSpec:
-    return TensorSpec(name, tuple(tensor.shape), str(tensor.dtype))
+    import tensorflow as tf
 
-
-def _configuration(model: Model) -> Any:
-    """The model's configuration as stored in the file: nested dictionaries."""
-    if zipfile.is_zipfile(model.path):
-        with zipfile.ZipFile(model.path) as archive:
-            return json.loads(archive.read("config.json"))
-    import h5py
-
-    with h5py.File(model.path, "r") as file:
-        stored = file.attrs.get("model_config")
-        if stored is None:
-            raise FormatError(f"{model.path} holds weights without a model: save the whole model with model.save()")
-        return json.loads(stored)
-
-
-def _refuse_code(model: Model, configuration: Any) -> None:
-    for name in _class_names(configuration):
-        if name in EXECUTING:
-            raise TrustError(
-                f"{model.path} holds {EXECUTING[name]}: give --trust if you know where the model comes from"
-            )
-
-
-def _class_names(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        yield str(value.get("class_name", ""))
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for part in parts:
-        yield from _class_names(part)
+    return TensorSpec(name, tuple(tensor.shape), tf.as_dtype(tensor.dtype).name)
 
 
 KERAS = Keras()

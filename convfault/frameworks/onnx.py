@@ -21,18 +21,16 @@ DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(bool)
 
 
 class Onnx(Framework):
-    """onnxruntime's CPU provider, NCHW. Tensor names are the graph's value names."""
+    """onnxruntime's CPU provider, NCHW. Tensor names are the graph's value names.
+
+    Symbolic and unknown sides of inputs and outputs are None.
+    """
 
     name = "onnx"
     package = "onnxruntime"
     extra = "onnx"
     layout = "NCHW"
     batch_size = 4
-
-    def signature(self, model: Model) -> Signature:
-        """Inputs and outputs; symbolic and unknown sides are None."""
-        with self.open(model) as session:
-            return session.signature
 
     def open(self, model: Model, perturbation: Perturbation | None = None) -> Session:
         """Open the file; nothing outside its folder is read, and no operator of another library is run."""

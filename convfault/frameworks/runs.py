@@ -13,6 +13,7 @@ from typing import Any
 from convfault import process
 from convfault.batches import Batches
 from convfault.cache import Cache, key
+from convfault.comparison import LOAD, RUN
 from convfault.frameworks import FRAMEWORKS
 from convfault.frameworks.base import Perturbation
 from convfault.model import Model, Signature
@@ -71,13 +72,17 @@ class Side:
 
 @dataclass(frozen=True)
 class SideRun:
-    """The traces of a side's passes, in order; or, when it went wrong, the ``outcome`` that says how."""
+    """The traces of a side's passes, in order; or, when it went wrong, the ``outcome`` that says how.
+
+    ``stage`` is then where: ``load`` or ``run`` of ``comparison.CRASH_STAGES``.
+    """
 
     traces: tuple[StoredTrace, ...] = ()
     outcome: Outcome | None = None
     seconds: float = 0.0
     cached: bool = False
     peak_megabytes: float = 0.0
+    stage: str = ""
 
 
 def inspect(model: Model, framework: str, cache: Cache) -> Signature:
@@ -149,13 +154,14 @@ def _finish(started: _Started, cache: Cache, progress: Progress) -> SideRun:
     if started.worker is not None:
         phase = side.stage
         progress.start(phase, _expected(side, started.missing))
-        if started.worker.wait_until("ready"):
+        if opened := started.worker.wait_until("ready"):
             started.worker.go()
         counter = _Counter(progress, phase)
         outcome = started.worker.finish(counter.on_event)
         progress.finish(phase)
         if outcome.status != "ok":
-            return SideRun(outcome=outcome, seconds=counter.seconds(), peak_megabytes=outcome.peak_megabytes)
+            spent, peak = counter.seconds(), outcome.peak_megabytes
+            return SideRun(outcome=outcome, seconds=spent, peak_megabytes=peak, stage=RUN if opened else LOAD)
         for wanted, folder in zip(started.missing, started.folders, strict=True):
             cache.drop("runs", side.key(wanted))
             cache.keep("runs", side.key(wanted), folder)

@@ -27,18 +27,16 @@ PICTURES = 4
 
 
 class TensorFlow(Framework):
-    """TensorFlow on the CPU, NHWC. Tensor names are ``node:0`` of the frozen graph."""
+    """TensorFlow on the CPU, NHWC. Tensor names are ``node:0`` of the frozen graph.
+
+    Inputs and outputs are those of the signature ``serving_default`` (or the only one), or of the frozen graph.
+    """
 
     name = "tf"
     package = "tensorflow"
     extra = "tensorflow"
     layout = "NHWC"
     batch_size = 8
-
-    def signature(self, model: Model) -> Signature:
-        """Inputs and outputs of the signature ``serving_default`` (or the only one), or of the frozen graph."""
-        with self.open(model) as session:
-            return session.signature
 
     def open(self, model: Model, perturbation: Perturbation | None = None) -> Session:
         """Freeze the model's variables to constants, perturb these if asked for, and make it callable."""

@@ -25,18 +25,16 @@ PROBE = 3
 
 
 class TFLite(Framework):
-    """LiteRT with its XNNPACK kernels, NHWC. Tensor names are the file's; ``#index`` is added to a name used twice."""
+    """LiteRT with its XNNPACK kernels, NHWC. Tensor names are the file's; ``#index`` is added to a name used twice.
+
+    A model that cannot be resized keeps its own batch size in its signature, others have None.
+    """
 
     name = "tflite"
     package = "ai-edge-litert"
     extra = "tflite"
     layout = "NHWC"
     batch_size = 4
-
-    def signature(self, model: Model) -> Signature:
-        """Inputs and outputs; a model that cannot be resized keeps its own batch size, others have None."""
-        with self.open(model) as session:
-            return session.signature
 
     def open(self, model: Model, perturbation: Perturbation | None = None) -> Session:
         """Open the file, or a changed copy of it in memory."""

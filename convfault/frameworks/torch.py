@@ -25,6 +25,7 @@ class Torch(Framework):
     """PyTorch on the CPU, in inference mode and channels-last memory; tensors are NCHW.
 
     Tensor names are module paths (``features.0.0``) where a tensor is what a module returns, else node names.
+    The signature of a function's module is inferred unless the model carries it.
     """
 
     name = "torch"
@@ -32,11 +33,6 @@ class Torch(Framework):
     extra = "torch"
     layout = "NCHW"
     batch_size = 8
-
-    def signature(self, model: Model) -> Signature:
-        """Inputs and outputs; of a function's module they are inferred unless the model carries them."""
-        with self.open(model) as session:
-            return session.signature
 
     def open(self, model: Model, perturbation: Perturbation | None = None) -> Session:
         """Load the program, or call the function and put its module into eval mode."""

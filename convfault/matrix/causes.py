@@ -13,12 +13,9 @@ ELLIPSIS = "…"
 
 KNOWN = (
     (re.compile(r"operation_type='(\w+)', version=(\d+)"), r"\1-\2 not implemented"),
-    (re.compile(r"NotImplementedError:? '?(\w+)'?,? version=(\d+)"), r"\1-\2 not implemented"),
-    (re.compile(r"(?i)(?:tensorflow|tf) op(?:eration)? \[.*?: (\w+)\] is not supported"), r"\1 not supported"),
     (re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op"), r"\1 not supported"),
-    (re.compile(r"\bauto_pad\b.*?(SAME_\w+)"), r"auto_pad \1 not implemented"),
+    (re.compile(r"\"(SAME_\w+)\" auto_pad is not implemented"), r"auto_pad \1 not implemented"),
     (re.compile(r"Requested the deserialization of a `?(\w+)`? layer"), r"\1 layer cannot be read back"),
-    (re.compile(r"it would need (.+?), which cannot be installed"), r"no route without \1"),
     (re.compile(r"\bkilled by (SIG\w+|signal \d+)"), r"killed by \1"),
     (re.compile(r"\bended with exit code (\d+)"), r"ended with exit code \1"),
 )

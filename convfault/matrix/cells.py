@@ -7,15 +7,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache as remembered
 from functools import cached_property
-from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from convfault import cache
-from convfault.comparison import AGREE, CRASH, DIFFER
-from convfault.errors import InputError
+from convfault import cache, schemas
+from convfault.comparison import AGREE, CRASH, CRASH_STAGES, DIFFER
 
 SCHEMA_VERSION = 1
 
@@ -24,7 +21,7 @@ STATUSES = (AGREE, DIFFER, CRASH, TIMEOUT, MEMORY, DEFECT, NO_ROUTE)
 """How a cell can end: the models agree or differ; the conversion or the target crashed, hung or ran out of memory;
 convfault itself failed; no chain of converters that are known and installed leads there."""
 
-BUILD, CONVERT, LOAD, RUN = "build", "convert", "load", "run"
+BUILD, CONVERT, LOAD, RUN = "build", *CRASH_STAGES
 STAGES = ("", BUILD, CONVERT, LOAD, RUN)
 """Where a cell failed: nowhere; making the source; converting; reading the target; running source or target."""
 
@@ -78,10 +75,11 @@ class CellOutcome:
     and stable, so that cells with one cause group together, ``message`` says it in full, ``details`` is the end of a
     log or a defect's traceback.
     Rates are fractions 0..1, errors and ``tolerance`` (the widest of the outputs') absolute in the output's unit; None
-    where they do not apply. ``seconds`` is the wall time of the cell when it was run, ``conversion_seconds`` of its
-    converters when they were; ``size_bytes`` is the target's. ``versions``: tool → version, for each hop that was
-    taken. ``report`` is the file of the cell's own report, relative to the matrix' folder (empty: none).
-    ``cached``: it was there before this invocation.
+    where they do not apply. ``tolerance_ratio`` is how many times its tolerance the worst output is off, None also
+    where one is off beyond any number or has no counterpart.
+    ``seconds`` is the wall time of the cell when it was run, ``conversion_seconds`` of its converters when they were;
+    ``size_bytes`` is the target's. ``versions``: tool → version, for each hop that was taken. ``report`` is the file of
+    the cell's own report, relative to the matrix' folder (empty: none). ``cached``: an earlier invocation tried it.
     """
 
     cell: Cell
@@ -98,6 +96,7 @@ class CellOutcome:
     kendall_tau: float | None = None
     max_abs_error: float | None = None
     tolerance: float | None = None
+    tolerance_ratio: float | None = None
     images: int = 0
     seconds: float = 0.0
     conversion_seconds: float = 0.0
@@ -174,6 +173,11 @@ class Matrix:
         return 1 if statuses - {AGREE, NO_ROUTE} else 0
 
     @cached_property
+    def titles(self) -> Mapping[str, str]:
+        """Each model's title; see ``titles``."""
+        return titles([*self.models, *(outcome.cell.model for outcome in self.outcomes)])
+
+    @cached_property
     def pairs(self) -> tuple[tuple[str, str, str], ...]:
         """Every (model, source, target) once, in the order of the cells."""
         cells = (outcome.cell for outcome in self.outcomes)
@@ -223,30 +227,29 @@ class Matrix:
     @classmethod
     def read(cls, path: Path) -> Matrix:
         """Read a JSON matrix; raises ``InputError`` when it is none, or of another schema version."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read the matrix {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is not a JSON matrix: {error}; is it complete?") from error
-        found = record.get("schema_version") if isinstance(record, dict) else None
-        if found != SCHEMA_VERSION:
-            raise InputError(f"{path} is not a matrix of schema version {SCHEMA_VERSION} (it says {found})")
-        if problem := invalid(record):
-            raise InputError(f"{path} is not a valid matrix: {problem}; make it again")
-        return cls.from_record(record)
+        return cls.from_record(schemas.read("matrix", path))
+
+
+def titles(models: Iterable[str]) -> dict[str, str]:
+    """What each model is called: a file by its name, with as many of its folders as tell it from the others."""
+    parts = {model: (model,) if ":" in model else PurePath(model).parts for model in models}
+    return {model: _title(model, parts) for model in parts}
+
+
+def _title(model: str, parts: Mapping[str, tuple[str, ...]]) -> str:
+    others = [found for name, found in parts.items() if name != model]
+    for count in range(1, len(parts[model]) + 1):
+        tail = parts[model][-count:]
+        if all(other[-count:] != tail for other in others):
+            return str(PurePath(*tail))
+    return model
 
 
 def invalid(record: Any) -> str | None:
     """What is wrong with the JSON form of a matrix, in one sentence with its place; None when it is valid."""
-    import jsonschema
-
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(record))
-    return None if error is None else f"{error.message[:200]} at {error.json_path}"
+    return schemas.invalid("matrix", record)
 
 
-@remembered
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) that every JSON matrix validates against."""
-    text = resources.files("convfault").joinpath("matrix.schema.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
+    return schemas.schema("matrix")

@@ -37,9 +37,9 @@ def attempts(
     with _client(address) as client:
         from distributed import as_completed
 
-        limited = _limited(client)
+        lent = _lent(client)
         given = {"function": function, "arguments": dict(arguments), "stall_seconds": stall_seconds}
-        tried = _submitted(client, tasks, given, limited)
+        tried = _submitted(client, tasks, given, lent)
         ending = as_completed(list(tried), loop=client.loop)
         for future in ending:
             task, alone = tried.pop(future)
@@ -53,7 +53,7 @@ def attempts(
             elif alone:
                 yield task, Attempt(outcomes.lost(task.cell, str(error)))
             else:  # perhaps only what it waited for was lost
-                again = _submit(client, task, (), {**given, "alone": True}, limited)
+                again = _submit(client, task, (), {**given, "alone": True}, lent)
                 tried[again] = (task, True)
                 ending.add(again)
 
@@ -73,20 +73,21 @@ def _client(address: str) -> Client:
         ) from error
 
 
-def _limited(client: Client) -> bool:
-    """Whether every worker said how much memory it lends."""
+def _lent(client: Client) -> float | None:
+    """The megabytes that the largest worker lends; None unless every worker says how many it does."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return bool(workers) and all(RESOURCE in worker.get("resources", {}) for worker in workers)
+    lent = [worker.get("resources", {}).get(RESOURCE) for worker in workers]
+    return max(lent) if lent and None not in lent else None
 
 
 def _submitted(
-    client: Client, tasks: Sequence[Task], given: Mapping[str, Any], limited: bool
+    client: Client, tasks: Sequence[Task], given: Mapping[str, Any], lent: float | None
 ) -> dict[Future[Any], tuple[Task, bool]]:
     """Every task with whether it waits for none: one that goes on from what others make gets those as arguments."""
     makers, found = dict[str, Any](), dict[Any, tuple[Task, bool]]()
     for task in tasks:
         before = tuple(dict.fromkeys(makers[step.name] for step in task.steps if step.name in makers))
-        future = _submit(client, task, before, given, limited)
+        future = _submit(client, task, before, given, lent)
         for step in task.steps:
             makers.setdefault(step.name, future)
         found[future] = (task, not before)
@@ -94,16 +95,17 @@ def _submitted(
 
 
 def _submit(
-    client: Client, task: Task, before: Sequence[Future[Any]], given: Mapping[str, Any], limited: bool
+    client: Client, task: Task, before: Sequence[Future[Any]], given: Mapping[str, Any], lent: float | None
 ) -> Future[Any]:
-    megabytes = max([task.megabytes, *(step.megabytes for step in task.steps)])
+    expected = max([task.megabytes, *(step.megabytes for step in task.steps)])
     return client.submit(
         attempt,
         task.cell.to_record(),
         dict(given),
         list(before),
         key=f"convfault-{task.cell.key}-{key(task.fingerprint, given)}",
-        resources={RESOURCE: megabytes} if limited else None,
+        # what no worker has room for takes the largest one alone, instead of waiting for ever
+        resources=None if lent is None else {RESOURCE: min(expected, lent)},
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from convfault.cache import hash_path, key
 from convfault.converters import CONVERTERS
 from convfault.dataset import Dataset
-from convfault.errors import ConvfaultError
+from convfault.errors import ConvfaultError, UsageError
 from convfault.frameworks import FRAMEWORKS
 from convfault.matrix import subjects
 from convfault.matrix.cells import CellOutcome, Matrix
@@ -51,6 +51,8 @@ def make(
     if check is not None:
         check(empty)
     tasks = plan(selection, chosen, key(_content(selection, dataset), hashes, packages))
+    if not tasks:
+        raise UsageError("nothing is left to try: no route leads through what was chosen; drop some of the choices")
     outcomes = execute(tasks, _settings(selection, work, context, function), context.progress)
     seconds = _seconds(outcomes, time.monotonic() - begun)
     matrix = replace(empty, outcomes=outcomes, seconds=seconds, versions={**packages, **_tools(outcomes)})

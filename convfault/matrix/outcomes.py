@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from convfault.comparison import CRASH
+from convfault.comparison import CRASH, OutputComparison
 from convfault.errors import (
     ConvfaultError,
     FormatError,
@@ -27,7 +27,6 @@ FAILED = {"timeout": TIMEOUT, "memory": MEMORY}
 SIGNS_OF_TIME = ("no end after", "no sign of life")
 SIGNS_OF_MEMORY = ("used more than", "MemoryError", "out of memory", "bad_alloc", "SIGKILL")
 """Nobody but the kernel short of memory sends SIGKILL to a process of ours; our own limits say so themselves."""
-SIGNS_OF_LOADING = re.compile(r"read as |cannot (?:be )?(?:read|open|load)|deserializ|INVALID_GRAPH|not a valid", re.I)
 SAID = {TIMEOUT: "no end in time", MEMORY: "out of memory"}
 
 
@@ -70,9 +69,22 @@ def from_report(cell: Cell, report: Report, seconds: float) -> CellOutcome:
         kendall_tau=comparison.kendall_tau,
         max_abs_error=comparison.to_record()["max_abs_error"],
         tolerance=max((output.tolerance.value for output in comparison.outputs), default=None),
+        tolerance_ratio=_ratio(comparison.outputs),
         images=comparison.images,
         size_bytes=report.target.get("size_bytes"),
     )
+
+
+def _ratio(outputs: Sequence[OutputComparison]) -> float | None:
+    """How many times its tolerance the worst output is off; None where that is no number."""
+    ratios = []
+    for output in outputs:
+        error, allowed = output.max_abs_error, output.tolerance.value
+        if not output.comparable or output.unmatched or error is None or not math.isfinite(error):
+            return None
+        ratios.append(error / allowed if allowed else math.inf if error else 0.0)
+    worst = max(ratios, default=math.inf)
+    return worst if math.isfinite(worst) else None
 
 
 def _crashed(base: CellOutcome, report: Report) -> CellOutcome:
@@ -84,10 +96,9 @@ def _crashed(base: CellOutcome, report: Report) -> CellOutcome:
         "hop": len(report.route) - 1,
     }
     if last["status"] != "ok":
-        return failed(base, CONVERT, last["status"], last["message"], last["log"], **made)
+        return failed(base, CONVERT, last.get("ended", last["status"]), last["message"], last["log"], **made)
     message = report.comparison.reasons[0]
-    stage = LOAD if SIGNS_OF_LOADING.search(message) else RUN
-    return failed(base, stage, CRASH, message, size_bytes=report.target.get("size_bytes"), **made)
+    return failed(base, report.comparison.stage, CRASH, message, size_bytes=report.target.get("size_bytes"), **made)
 
 
 def failed(base: CellOutcome, stage: str, status: str, message: str, details: str = "", **values: Any) -> CellOutcome:

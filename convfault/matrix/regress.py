@@ -4,7 +4,9 @@
 errors within the tolerance (such cells agree), and what two machines make of one model: numeric noise turns the label
 of a picture whose best two classes are as good as equal. A rate has changed when it moved by more than two pictures
 and by more than two standard errors of a share of so many pictures (binomial: sqrt(p (1 - p) / n), p the mean of both).
-Where the shares are equal, an error beyond the tolerance counts when it doubled or halved.
+Where the shares are equal, an error beyond the tolerance counts when it doubled or halved. A cell that agreed just
+within its tolerance and now differs just beyond it (or the other way round) has not changed while its error, measured
+in tolerances, less than doubled and its labels stayed: another machine's noise does that.
 """
 
 from __future__ import annotations
@@ -12,9 +14,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from convfault.comparison import AGREE
@@ -73,6 +74,11 @@ class Regression:
             return 3
         return 1 if any(change.alarming for change in self.changes) else 0
 
+    def title(self, change: Change) -> str:
+        """What a changed cell's model is called on the side that has it, now before then."""
+        side = self.baseline if change.after is None else self.matrix
+        return side.titles[change.cell.model]
+
     def of(self, kind: str) -> tuple[Change, ...]:
         """The changes of one kind."""
         return tuple(change for change in self.changes if change.kind == kind)
@@ -96,7 +102,7 @@ class Regression:
 def compare(baseline: Matrix, matrix: Matrix) -> Regression:
     """What became of every cell; raises ``UsageError`` when the two say nothing about each other."""
     check(baseline, matrix)
-    before, after = _by_identity(baseline.outcomes), _by_identity(matrix.outcomes)
+    before, after = _by_identity(baseline), _by_identity(matrix)
     found = [_change(before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])]
     return Regression(tuple(sorted(found, key=lambda change: KINDS.index(change.kind))), baseline, matrix)
 
@@ -119,8 +125,9 @@ def _obstacles(baseline: Matrix, matrix: Matrix) -> Iterator[str]:
 
 def _models(matrix: Matrix) -> Mapping[str, Any]:
     """The names of the models, and the content of those that are files."""
-    contents = {f"content of {Path(name).name}": sha256 for name, sha256 in matrix.models.items() if sha256}
-    return {"models": ", ".join(sorted(Path(name).name for name in matrix.models)), **contents}
+    named = {matrix.titles[model]: sha256 for model, sha256 in matrix.models.items()}
+    contents = {f"content of {title}": sha256 for title, sha256 in named.items() if sha256}
+    return {"models": ", ".join(sorted(named)), **contents}
 
 
 def _data(matrix: Matrix) -> Mapping[str, Any]:
@@ -139,22 +146,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:12] + "…"
 
 
-def _by_identity(outcomes: Iterable[CellOutcome]) -> dict[tuple[str, ...], CellOutcome]:
+def _by_identity(matrix: Matrix) -> dict[tuple[str, ...], CellOutcome]:
     """Outcomes by what makes two cells one: not the folder of a file, nor the releases of tools, which are compared.
 
     Where a matrix holds several releases of a route beside each other, they stay apart.
     """
-    outcomes = list(outcomes)
-    routes = Counter(_identity(outcome.cell, RELEASE.sub("", outcome.cell.route)) for outcome in outcomes)
-    found = {}
-    for outcome in outcomes:
-        name = _identity(outcome.cell, RELEASE.sub("", outcome.cell.route))
-        found[name if routes[name] == 1 else _identity(outcome.cell, outcome.cell.route)] = outcome
+    names = [_identity(matrix, outcome.cell, RELEASE.sub("", outcome.cell.route)) for outcome in matrix.outcomes]
+    times, found = Counter(names), {}
+    for name, outcome in zip(names, matrix.outcomes, strict=True):
+        found[name if times[name] == 1 else _identity(matrix, outcome.cell, outcome.cell.route)] = outcome
     return found
 
 
-def _identity(cell: Cell, route: str) -> tuple[str, ...]:
-    return cell.title, cell.source, cell.target, route, cell.weights
+def _identity(matrix: Matrix, cell: Cell, route: str) -> tuple[str, ...]:
+    return matrix.titles[cell.model], cell.source, cell.target, route, cell.weights
 
 
 def _change(before: CellOutcome | None, after: CellOutcome | None) -> Change:
@@ -178,9 +183,25 @@ def _judged(before: CellOutcome, after: CellOutcome) -> tuple[str, str]:
     if not before.compared:
         return MENDED, f"{before.status} before ({before.cause}), now {after.status}"
     if before.status != after.status:
+        if _at_the_edge(before, after):
+            return SAME, f"at the edge of the tolerance in both: {before.status} before, now {after.status}"
         kind = BETTER if after.status == AGREE else WORSE
         return kind, f"{before.status} before, now {after.status}{_because(after)}"
     return (SAME, "agree in both") if after.status == AGREE else _both_differ(before, after)
+
+
+def _at_the_edge(before: CellOutcome, after: CellOutcome) -> bool:
+    """Whether noise alone may have moved a cell over its tolerance: the deviation stayed about the same."""
+    small, large = sorted(_ratio(side) for side in (before, after))
+    return large <= FACTOR * small < math.inf and _share_moved(before, after) == 0.0
+
+
+def _share_moved(before: CellOutcome, after: CellOutcome) -> float:
+    """By how much the share of differing labels grew, if that is more than noise; else, and without classes, 0."""
+    old, new = before.top1_disagreement, after.top1_disagreement
+    if old is None or new is None or abs(new - old) <= allowance(old, new, min(before.images, after.images)):
+        return 0.0
+    return new - old
 
 
 def _because(outcome: CellOutcome) -> str:
@@ -188,10 +209,9 @@ def _because(outcome: CellOutcome) -> str:
 
 
 def _both_differ(before: CellOutcome, after: CellOutcome) -> tuple[str, str]:
-    old, new = before.top1_disagreement, after.top1_disagreement
-    images = min(before.images, after.images)
-    if old is not None and new is not None and abs(new - old) > allowance(old, new, images):
-        return (WORSE if new > old else BETTER), f"{old:.1%} of the labels differed before, now {new:.1%}"
+    if moved := _share_moved(before, after):
+        old, new = before.top1_disagreement, after.top1_disagreement
+        return (WORSE if moved > 0 else BETTER), f"{old:.1%} of the labels differed before, now {new:.1%}"
     small, large = _error(before), _error(after)
     if large > FACTOR * small:
         return WORSE, f"off by {_figure(small)} before, now by {_figure(large)}"
@@ -211,6 +231,10 @@ def allowance(old: float, new: float, images: int) -> float:
 def _error(outcome: CellOutcome) -> float:
     """Beyond any number counts as infinite."""
     return math.inf if outcome.max_abs_error is None else outcome.max_abs_error
+
+
+def _ratio(outcome: CellOutcome) -> float:
+    return math.inf if outcome.tolerance_ratio is None else outcome.tolerance_ratio
 
 
 def _figure(error: float) -> str:

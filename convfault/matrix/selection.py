@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from convfault.cache import check_local
 from convfault.errors import UnknownNameError, UsageError
 from convfault.request import Request, framework_name
 
@@ -118,6 +119,7 @@ class Work:
     pages: bool = False
 
     def __post_init__(self) -> None:
+        check_local(self.out)
         if self.jobs < 0:
             raise UsageError(f"--jobs is {self.jobs}: give 1 or more, or 0 for one a core")
         if self.budget is not None and not self.budget > 0:

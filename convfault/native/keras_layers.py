@@ -36,9 +36,17 @@ def recording(network: Any) -> Iterator[dict[str, Any]]:
                 continue
             for method in ("call", "quantized_call"):
                 if hasattr(layer, method):
+                    undo.callback(_put_back, layer, method, vars(layer).get(method))
                     vars(layer)[method] = watched(layer, getattr(layer, method))
-                    undo.callback(vars(layer).pop, method)
         yield recorded
+
+
+def _put_back(layer: Any, method: str, own: Any) -> None:
+    """Make a layer as it was before: ``own`` is what it had itself (``TFOpLambda`` of Keras 2 has), None: its class."""
+    if own is None:
+        del vars(layer)[method]
+    else:
+        vars(layer)[method] = own
 
 
 def _note(recorded: dict[str, Any], name: str, value: Any) -> None:

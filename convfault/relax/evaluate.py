@@ -78,7 +78,7 @@ def evaluate(layer: Layer, inputs: Sequence[Array]) -> Array:
     try:
         with np.errstate(all="ignore"):
             return operation(layer, inputs)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # numpy's and torch's refusals
         shapes = ", ".join(str(value.shape) for value in inputs)
         raise ShapeError(f"layer {layer.id} ({layer.kind}) cannot take {shapes}: {error}") from error
 
@@ -171,6 +171,26 @@ def _broadcast(layer: Layer, inputs: Sequence[Array]) -> Array:
     return np.broadcast_to(inputs[0], shape)
 
 
+def _along(layer: Layer, values: Array, shape: tuple[int, ...]) -> Array:
+    """A scale or zero point, one for all or one each along the layer's axis, as it broadcasts against ``shape``."""
+    if values.size == 1:
+        return values.reshape(())
+    side = [1] * len(shape)
+    side[layer["axis"]] = -1
+    return values.reshape(side)
+
+
+def _quantize(layer: Layer, inputs: Sequence[Array]) -> Array:
+    scale, zero = (_along(layer, value, inputs[0].shape) for value in inputs[1:3])
+    limits = np.iinfo(layer["out_dtype"])
+    return np.asarray(np.clip(np.rint(inputs[0] / scale) + zero, limits.min, limits.max), layer["out_dtype"])
+
+
+def _dequantize(layer: Layer, inputs: Sequence[Array]) -> Array:
+    scale, zero = (_along(layer, value, inputs[0].shape) for value in inputs[1:3])
+    return np.asarray((inputs[0].astype(np.float32) - zero.astype(np.float32)) * scale, layer["out_dtype"])
+
+
 def _reduction(name: str) -> Operation:
     function = getattr(np, name)
 
@@ -230,11 +250,13 @@ OPERATIONS: dict[str, Operation] = {
     "clip": _clip,
     "concat": lambda layer, inputs: np.concatenate(inputs, axis=layer["axis"]),
     "constant": _constant,
+    "dequantize": _dequantize,
     "elu": _elu,
     "leaky_relu": _leaky_relu,
     "log_softmax": _log_softmax,
     "pad": _pad,
     "prelu": _prelu,
+    "quantize": _quantize,
     "reshape": lambda layer, inputs: inputs[0].reshape(-1, *layer.shape[1:]) if layer.shape else inputs[0].reshape(()),
     "slice": _slice,
     "softmax": _softmax,

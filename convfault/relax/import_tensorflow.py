@@ -8,6 +8,7 @@ from typing import Any
 
 from convfault.errors import FormatError, ShapeError
 from convfault.model import Model
+from convfault.native import keras_files
 from convfault.native.keras_layers import recording
 from convfault.relax.graphdef import FrozenGraph, import_graph
 from convfault.relax.imported import Imported, import_around
@@ -34,10 +35,9 @@ def import_keras(model: Model, batch: int) -> Imported:
 
     Native names are those of layers and the paths of variables.
     """
-    import keras
     import tensorflow as tf
 
-    network = keras.saving.load_model(model.path, compile=False, safe_mode=not model.trusted)
+    network = keras_files.load(model)
     specs = [tf.TensorSpec((batch, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in network.inputs]
     layers: dict[str, str] = {}
 
@@ -48,11 +48,11 @@ def import_keras(model: Model, batch: int) -> Imported:
         return tf.nest.flatten(outputs)
 
     function = tf.function(run, autograph=False).get_concrete_function(*specs)
-    variables = {id(variable.value.handle): variable.path for variable in network.variables}
     inputs = {spec.name: tensor.name for spec, tensor in zip(specs, function.inputs, strict=False)}
-    ends = _numbered([tensor._keras_history.operation.name for tensor in network.outputs])
+    ends = _numbered([keras_files.layer_of(tensor).name for tensor in network.outputs])
     outputs = dict(zip(ends, (tensor.name for tensor in function.outputs), strict=True))
-    frozen = FrozenGraph(frozen_definition(function), inputs, outputs, _captured(function, variables), layers)
+    names = keras_files.variable_names(network)
+    frozen = FrozenGraph(frozen_definition(function), inputs, outputs, _captured(function, names), layers)
     return _import(frozen, batch)
 
 

@@ -8,9 +8,10 @@ whatever memory they are in: a picture stored as NCHW comes as a transposed view
 from __future__ import annotations
 
 import importlib.util
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -144,9 +145,32 @@ def _torch_convolution(picture: Array, weights: Array, window: Window, groups: i
 
     with torch.inference_mode():
         tensor, padding = _torch_padded(_to_torch(picture, 0, 3, 1, 2), window.padding)
-        kernel = _to_torch(weights, 3, 2, 0, 1)
+        kernel = _kernel(weights)
         found = torch.nn.functional.conv2d(tensor, kernel, None, window.strides, padding, window.dilation, groups)
         return _from_torch(found)
+
+
+_kernels: dict[int, tuple[weakref.ref[Array], Any]] = {}
+
+
+def _forget(kept: dict[int, Any], key: int, _: Any) -> None:
+    """Bound to its dictionary, since the module's own names are gone when the interpreter ends."""
+    kept.pop(key, None)
+
+
+def _kernel(weights: Array) -> Any:
+    """(H, W, C, filters) as torch's kernel, in the memory order that its picture has; kept as long as the weights.
+
+    Turning the weights around takes longer than a convolution over one small picture, and they are used many times.
+    """
+    import torch
+
+    known = _kernels.get(id(weights))
+    if known is not None and known[0]() is weights:
+        return known[1]
+    kernel = _to_torch(weights, 3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    _kernels[id(weights)] = weakref.ref(weights, partial(_forget, _kernels, id(weights))), kernel
+    return kernel
 
 
 def _torch_max_pool(picture: Array, window: Window) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from convfault.comparison import AGREE, CRASH, DIFFER
@@ -122,8 +122,8 @@ class Grid:
 
 def grids(matrix: Matrix) -> tuple[Grid, ...]:
     """The grid of each model, in the order of the cells."""
-    models = {outcome.cell.model: outcome.cell.title for outcome in matrix.outcomes}
-    return tuple(_grid(matrix, model, title) for model, title in models.items())
+    models = dict.fromkeys(outcome.cell.model for outcome in matrix.outcomes)
+    return tuple(_grid(matrix, model, matrix.titles[model]) for model in models)
 
 
 def squares(matrix: Matrix) -> tuple[Square, ...]:
@@ -168,15 +168,15 @@ def versions(outcomes: Iterable[CellOutcome]) -> str:
     return ", ".join(dict.fromkeys(outcome.tool_version for outcome in outcomes if outcome.tool_version))
 
 
-def places(cause: Cause) -> str:
-    """``mobilenetv2: tf → keras, tflite → keras; resnet101: …``: where a cause strikes."""
+def places(cause: Cause, titles: Mapping[str, str]) -> str:
+    """``mobilenetv2: tf → keras, tflite → keras; resnet101: …``: where a cause strikes; models by their ``titles``."""
     found: dict[str, dict[str, None]] = {}
     for outcome in cause.outcomes:
-        found.setdefault(outcome.cell.title, {})[f"{outcome.cell.source} → {outcome.cell.target}"] = None
+        found.setdefault(titles[outcome.cell.model], {})[f"{outcome.cell.source} → {outcome.cell.target}"] = None
     pairs: dict[str, list[str]] = {}
-    for model, titles in found.items():  # models that fail alike are named together
-        pairs.setdefault(", ".join(titles), []).append(model)
-    return "; ".join(f"{', '.join(models)}: {titles}" for titles, models in pairs.items())
+    for model, arrows in found.items():  # models that fail alike are named together
+        pairs.setdefault(", ".join(arrows), []).append(model)
+    return "; ".join(f"{', '.join(models)}: {arrows}" for arrows, models in pairs.items())
 
 
 def counts(matrix: Matrix) -> Counter[str]:

@@ -151,8 +151,9 @@ def tone(outcome: CellOutcome) -> str:
 
 
 def way(cell: Cell) -> Markup:
-    """A cell's route, which may be broken after each arrow."""
-    return Markup("&gt;<wbr>").join(wording.printable(matrix_grid.route(cell)).split(">"))
+    """A cell's route, which may be broken after each arrow and before options."""
+    hops = wording.printable(matrix_grid.route(cell)).split(">")
+    return Markup("&gt;<wbr>").join(Markup("<wbr>[").join(hop.split("[")) for hop in hops)
 
 
 def cause_tone(cause: Cause) -> str:

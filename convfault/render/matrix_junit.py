@@ -16,14 +16,19 @@ def document(matrix: Matrix) -> str:
     """A suite with a case for each cell: a failure where it differs, an error where it crashes, hangs or runs out of
     memory, skipped where there is no route. Names stay the same from one version of a tool to the next.
     """
-    return junit.suite(matrix.command, [_case(outcome) for outcome in matrix.outcomes], matrix.started, _about(matrix))
+    return junit.suite(
+        matrix.command,
+        [_case(outcome, matrix.titles[outcome.cell.model]) for outcome in matrix.outcomes],
+        matrix.started,
+        _about(matrix),
+    )
 
 
 def regression_document(regression: Regression) -> str:
     """A suite with a case for each cell of either side: a failure where it is an alarm, skipped where nothing
     is known.
     """
-    cases = [_change(change) for change in regression.changes]
+    cases = [_change(change, regression.title(change)) for change in regression.changes]
     return junit.suite("regress", cases, regression.matrix.started, _about(regression.matrix))
 
 
@@ -31,9 +36,9 @@ def _about(matrix: Matrix) -> dict[str, str]:
     return {"convfault": matrix.convfault_version, **matrix.versions, **matrix.environment}
 
 
-def _case(outcome: CellOutcome) -> Case:
+def _case(outcome: CellOutcome, title: str) -> Case:
     result = OUTCOMES.get(outcome.status, "error")
-    group, name = _names(outcome.cell)
+    group, name = _names(outcome.cell, title)
     return Case(
         group,
         name,
@@ -46,9 +51,9 @@ def _case(outcome: CellOutcome) -> Case:
     )
 
 
-def _change(change: Change) -> Case:
+def _change(change: Change, title: str) -> Case:
     result = _result(change)
-    group, name = _names(change.cell)
+    group, name = _names(change.cell, title)
     sides = (("baseline", change.before), ("now", change.after))
     figures = "\n".join(f"{side}: {outcome.status}\n{_figures(outcome)}" for side, outcome in sides if outcome)
     return Case(
@@ -69,10 +74,10 @@ def _result(change: Change) -> str:
     return "failure" if change.kind in ALARMS else "passed" if change.kind in PASSED else "skipped"
 
 
-def _names(cell: Cell) -> tuple[str, str]:
+def _names(cell: Cell, title: str) -> tuple[str, str]:
     """Class and name of a case. Dots part packages from classes, so that names of models keep none."""
     weights = "" if cell.weights == "calibrated" else f" with weights {cell.weights}"
-    return f"{cell.title.replace('.', '_')}.{cell.source}>{cell.target}", f"{matrix_grid.route(cell)}{weights}"
+    return f"{title.replace('.', '_')}.{cell.source}>{cell.target}", f"{matrix_grid.route(cell)}{weights}"
 
 
 def _figures(outcome: CellOutcome) -> str:

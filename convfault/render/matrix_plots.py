@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
 SIDE = (0.82, 0.5)
 """Inches that a square takes, across and down."""
-LEFT, TOP, GAP, LEGEND = 0.62, 0.62, 0.3, 0.75
+LEFT, TOP, GAP, LEGEND = 0.62, 0.62, 0.3, 1.02
 """Inches for the names of the sources, for title and targets, between grids, and for the legend."""
+INSET = 0.02
+INNER = (SIDE[0] - 2 * INSET, SIDE[1] - 2 * INSET)
+"""Inches that a square leaves free to each side, and what is left of it."""
 ACROSS = 3
 """How many grids stand beside each other."""
 NARROWEST = 6.1
@@ -28,6 +32,23 @@ RESOLUTION = 160
 LONGEST = 48
 """Characters of a name."""
 STYLE = "text { font-family: system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif; }"
+
+
+Scale = tuple[str, Mapping[int, str], float, str]
+"""What shades stand for: heading, words by shade, the inches that each one takes, unit."""
+SHARES: Scale = (
+    "top-1 disagreement of the best route, up to",
+    {number: f"{100 * matrix_palette.bound(number):.0f}" for number in range(matrix_palette.STEPS + 1)},
+    0.34,
+    "%",
+)
+ERRORS: Scale = (
+    "largest error of the best route",
+    {0: "✓ within the tolerance", matrix_palette.STEPS: "≠ beyond"},
+    1.4,
+    "",
+)
+"""For models without classes."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +95,9 @@ def _hatched_in(colour: str) -> Iterator[None]:
 @contextmanager
 def _drawn(matrix: Matrix, colours: Mapping[str, str]) -> Iterator[Figure]:
     places = tuple(_places(matrix_grid.grids(matrix)))
-    width = max([NARROWEST, *(place.left + _width(place.grid) for place in places)]) + 0.1
-    height = max([0.0, *(place.top + _height(place.grid) for place in places)]) + LEGEND
+    # whole points, so that no edge of the picture is half covered
+    width = _whole(max([NARROWEST, *(place.left + _width(place.grid) for place in places)]) + 0.1)
+    height = _whole(max([0.0, *(place.top + _height(place.grid) for place in places)]) + LEGEND)
     with plots.figure_and_axes(width, height) as (figure, axes), _hatched_in(colours["cross"]):
         figure.set_layout_engine("none")
         axes.set_position((0, 0, 1, 1))
@@ -85,8 +107,14 @@ def _drawn(matrix: Matrix, colours: Mapping[str, str]) -> Iterator[Figure]:
         figure.patch.set(visible=True, facecolor=colours["paper"])
         for place in places:
             _draw_grid(axes, place, colours)
-        _draw_legend(axes, height - LEGEND + 0.2, colours)
+        classes = any(outcome.top1_disagreement is not None for outcome in matrix.outcomes) or not matrix.outcomes
+        _draw_scale(axes, height - LEGEND + 0.2, colours, SHARES if classes else ERRORS)
+        _draw_signs(axes, height - LEGEND + 0.72, colours)
         yield figure
+
+
+def _whole(inches: float) -> float:
+    return math.ceil(inches * 72) / 72
 
 
 def _places(grids: Iterable[Grid]) -> Iterator[_Place]:
@@ -130,41 +158,52 @@ def _draw_square(axes: Axes, square: Square, left: float, top: float, colours: M
         hatch = "////" if square.status == NO_ROUTE else None
         _box(axes, left, top, colours["line"], facecolor=colours["paper"], hatch=hatch)
         if hatch is None:
-            _cross(axes, left, top, colours["cross"])
+            _cross(axes, (left + INSET, top + INSET), INNER, colours["cross"])
     middle = left + SIDE[0] / 2
     # what is crossed out must still be read
     look = {} if square.best is not None else {"bbox": {"facecolor": colours["paper"], "linewidth": 0, "pad": 1.2}}
     text = f"{square.sign} {square.figure}"
-    _write(axes, middle, top + (0.2 if square.share else 0.25), text, ink, weight="bold", **look)
+    size = 9 if square.best is not None else 8
+    _write(axes, middle, top + (0.2 if square.share else 0.25), text, ink, weight="bold", size=size, **look)
     _write(axes, middle, top + 0.37, square.share, ink, size=7)
 
 
 def _box(axes: Axes, left: float, top: float, edge: str, **look: Any) -> None:
+    _patch(axes, left + INSET, top + INSET, INNER, edgecolor=edge, linewidth=1, **look)
+
+
+def _patch(axes: Axes, left: float, top: float, size: tuple[float, float], **look: Any) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(
-        Rectangle((left + 0.02, top + 0.02), SIDE[0] - 0.04, SIDE[1] - 0.04, edgecolor=edge, linewidth=1, **look)
-    )
+    axes.add_patch(Rectangle((left, top), *size, **look))
 
 
-def _cross(axes: Axes, left: float, top: float, colour: str) -> None:
-    across, down = (left + 0.02, left + SIDE[0] - 0.02), (top + 0.02, top + SIDE[1] - 0.02)
+def _cross(axes: Axes, corner: tuple[float, float], size: tuple[float, float], colour: str) -> None:
+    across, down = (corner[0], corner[0] + size[0]), (corner[1], corner[1] + size[1])
     axes.plot(across, down, color=colour, linewidth=1.2)
     axes.plot(across, down[::-1], color=colour, linewidth=1.2)
 
 
-def _draw_legend(axes: Axes, top: float, colours: Mapping[str, str]) -> None:
-    """The shades with the largest share that each stands for, and what is said without colour."""
-    from matplotlib.patches import Rectangle
+def _draw_scale(axes: Axes, top: float, colours: Mapping[str, str], scale: Scale) -> None:
+    """The shades with what each stands for."""
+    heading, words, wide, unit = scale
+    _write(axes, LEFT, top, heading, colours["soft"], ha="left", size=8)
+    for place, (number, word) in enumerate(words.items()):
+        left = LEFT + place * wide
+        _patch(axes, left, top + 0.12, (wide, 0.22), facecolor=colours[f"shade{number}"], linewidth=0)
+        _write(axes, left + wide / 2, top + 0.23, word, colours[f"on{number}"], size=7)
+    _write(axes, LEFT + len(words) * wide + 0.06, top + 0.23, unit, colours["soft"], ha="left", size=8)
 
-    _write(axes, LEFT, top, "top-1 disagreement of the best route, up to", colours["soft"], ha="left", size=8)
-    for number in range(matrix_palette.STEPS + 1):
-        left, face, ink = LEFT + number * 0.34, colours[f"shade{number}"], colours[f"on{number}"]
-        axes.add_patch(Rectangle((left, top + 0.12), 0.34, 0.22, facecolor=face, linewidth=0))
-        _write(axes, left + 0.17, top + 0.23, f"{100 * matrix_palette.bound(number):.0f}", ink, size=7)
-    end = LEFT + (matrix_palette.STEPS + 1) * 0.34 + 0.06
-    _write(axes, end, top + 0.23, "%", colours["soft"], ha="left", size=8)
-    _write(axes, end + 0.25, top + 0.23, "2/3: routes that agree", colours["soft"], ha="left", size=8)
+
+def _draw_signs(axes: Axes, top: float, colours: Mapping[str, str]) -> None:
+    """What is said without colour."""
+    size, line = (0.3, 0.2), {"facecolor": colours["paper"], "edgecolor": colours["line"], "linewidth": 1}
+    for left, words, hatch in ((LEFT, "every route fails", None), (2.25, "no route is known", "////")):
+        _patch(axes, left, top - size[1] / 2, size, hatch=hatch, **line)
+        if hatch is None:
+            _cross(axes, (left, top - size[1] / 2), size, colours["cross"])
+        _write(axes, left + 0.38, top, words, colours["soft"], ha="left", size=8)
+    _write(axes, 3.92, top, "2/3: routes that agree, of those tried", colours["soft"], ha="left", size=8)
 
 
 def _write(axes: Axes, left: float, top: float, text: str, colour: str, **look: Any) -> None:

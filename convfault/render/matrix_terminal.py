@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -54,7 +54,7 @@ def _lines(matrix: Matrix, width: int) -> Iterator[Line]:
         yield _heading(grid.title)
         yield _squares(grid, width)
     yield from _legend(grids)
-    yield from _causes(matrix.causes())
+    yield from _causes(matrix.causes(), matrix.titles)
     for grid in grids:
         yield from _routes(grid, width)
     yield _remark(matrix_grid.time_taken(matrix))
@@ -107,13 +107,13 @@ def _legend(grids: Sequence[Grid]) -> Iterator[Line]:
         yield _remark(" · ".join(meanings))
 
 
-def _causes(causes: Sequence[Cause]) -> Iterator[Line]:
+def _causes(causes: Sequence[Cause], titles: Mapping[str, str]) -> Iterator[Line]:
     if not causes:
         return
     table = columns(3)
     for cause in causes:
         count = Text(f"{matrix_grid.SIGNS[cause.status]} {len(cause.outcomes)}", style=STYLES[cause.status])
-        facts = Text.assemble(as_text(cause.text), "\n", as_text(matrix_grid.places(cause), "dim"))
+        facts = Text.assemble(as_text(cause.text), "\n", as_text(matrix_grid.places(cause, titles), "dim"))
         table.add_row(count, as_text(matrix_grid.versions(cause.outcomes), "dim"), facts)
     yield Text("\nfailures by cause (cells, version of the tool, cause)", style="bold")
     yield Padding(table, (0, 0, 0, 2), expand=False)

@@ -41,15 +41,15 @@ def _lines(regression: Regression) -> Iterator[Line]:
     if told:
         table = columns(2)
         for change in told:
-            table.add_row(*_change(change))
+            table.add_row(*_change(change, regression.title(change)))
         yield Padding(table, (1, 0, 0, 2), expand=False)
     yield Text.assemble("\n", as_text(matrix_grid.time_taken(regression.matrix), "dim"))
 
 
-def _change(change: Change) -> tuple[Text, Text]:
+def _change(change: Change, title: str) -> tuple[Text, Text]:
     style = STYLES[regression_wording.tone(change)]
     word = f"{regression_wording.SIGNS[change.kind]} {regression_wording.WORDS[change.kind]}"
-    facts = Text.assemble(as_text(str(change.cell), "bold"), "\n", as_text(change.reason))
+    facts = Text.assemble(as_text(f"{title} {matrix_grid.route(change.cell)}", "bold"), "\n", as_text(change.reason))
     if upgrades := regression_wording.upgrades(change):
         facts.append("\n").append_text(as_text(upgrades, "dim"))
     return Text(word, style=style), facts

@@ -95,6 +95,15 @@ def test_a_keras_h5_file_is_read_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(answers(write("keras_export", source.path, tmp_path)), answers(source), atol=SOUND)
 
 
+@pytest.mark.parametrize("converter", ["keras_export", "tflite_converter/keras", "tf2onnx/keras"])
+def test_a_file_of_keras_2_is_read_too(converter: str, tmp_path: Path) -> None:
+    pytest.importorskip("tf_keras")
+    from tests import keras_2
+
+    source = Model.from_path(str(keras_2.save(keras_2.network(), tmp_path / "two.keras")))
+    np.testing.assert_allclose(answers(write(converter, source.path, tmp_path)), answers(source), atol=SOUND)
+
+
 def test_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:
     source = tiny.torch_model(tmp_path, batch=2, name="fixed.pt2")
     for converter in ("torch_onnx", "torch_onnx_torchscript"):

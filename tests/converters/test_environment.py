@@ -293,7 +293,7 @@ def test_what_can_be_made_is_made_before_the_others_are_complained_of(
     assert fake.installed(cache)
 
 
-def test_progress_is_shown_from_the_first_package_to_the_end() -> None:
+def test_progress_is_shown_from_the_wait_to_the_end() -> None:
     told: list[tuple[object, ...]] = []
 
     class Recorder(Silent):
@@ -308,10 +308,18 @@ def test_progress_is_shown_from_the_first_package_to_the_end() -> None:
 
     show = install.showing(Recorder())
     show({"event": "hop", "index": 0})
-    for step, done, total in (("Collecting x", 1, 7), ("Collecting y", 2, 7), ("made", 0, None)):
+    steps = (("wait", 0, None), ("create", 0, None), ("Collecting x", 1, 7), ("Collecting y", 2, 7), ("made", 0, None))
+    for step, done, total in steps:
         show({"event": "environment", "name": "fake", "step": step, "done": done, "total": total})
     phase = "make environment fake"
-    assert told == [("start", phase, 7), ("update", phase, 1), ("update", phase, 2), ("finish", phase)]
+    assert told == [
+        ("start", phase, None),
+        *[("update", phase, 0)] * 2,
+        ("start", phase, 7),
+        ("update", phase, 1),
+        ("update", phase, 2),
+        ("finish", phase),
+    ]
 
 
 def _run(*arguments: str) -> Result:

@@ -54,6 +54,7 @@ OUTCOMES = some.builds(
     kendall_tau=some.none() | some.floats(-1, 1),
     max_abs_error=some.none() | NUMBER,
     tolerance=some.none() | NUMBER,
+    tolerance_ratio=some.none() | NUMBER,
     images=some.integers(0, 10**6),
     seconds=NUMBER,
     conversion_seconds=NUMBER,

@@ -9,9 +9,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 from hypothesis import given
+from hypothesis import strategies as some
 
 from convfault.errors import InputError
-from convfault.matrix.cells import STAGES, STATUSES, Cell, Matrix, invalid, schema
+from convfault.matrix.cells import STAGES, STATUSES, Cell, Matrix, invalid, schema, titles
 from tests.matrix import matrices
 from tests.matrix.matrices import cell, matrix, outcome
 
@@ -127,3 +128,23 @@ def test_a_defect_of_convfault_comes_before_every_other_cause() -> None:
 )
 def test_the_exit_code_tells_the_worst(statuses: list[str], code: int) -> None:
     assert matrix(*(outcome(status) for status in statuses)).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        (["mobilenetv2", "/x/m.onnx", "app.nets:build"], ["mobilenetv2", "m.onnx", "app.nets:build"]),
+        (["a/model.onnx", "b/model.onnx"], ["a/model.onnx", "b/model.onnx"]),
+        (["/x/a/1/model.onnx", "/x/b/1/model.onnx", "c.onnx"], ["a/1/model.onnx", "b/1/model.onnx", "c.onnx"]),
+        (["model.onnx", "a/model.onnx"], ["model.onnx", "a/model.onnx"]),
+    ],
+)
+def test_a_title_is_a_name_with_as_many_folders_as_tell_it_from_others(models: list[str], expected: list[str]) -> None:
+    assert list(titles(models).values()) == expected
+
+
+@given(some.lists(some.text("ab/.:", max_size=8), max_size=6))
+def test_no_two_models_have_one_title(models: list[str]) -> None:
+    found = titles(models)
+    assert set(found) == set(models)
+    assert len(set(found.values())) == len(found)

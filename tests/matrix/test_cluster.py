@@ -36,13 +36,13 @@ TASKS = [
 class Cluster:
     """A scheduler and two workers, each a process; ``address`` is where the scheduler answers."""
 
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, *flags: str) -> None:
         self.address = f"tcp://127.0.0.1:{_free_port()}"
         self.folder = folder
         port = self.address.rpartition(":")[2]
         start = ["--host", "127.0.0.1", "--no-dashboard"]
         self.scheduler = self._process(stack, ["scheduler", *start, "--port", port])
-        worker = ["worker", self.address, *start, "--nthreads", "1", "--no-nanny"]
+        worker = ["worker", self.address, *start, "--nthreads", "1", "--no-nanny", *flags]
         self.workers = [self._process(stack, worker) for _ in range(2)]
 
     def _process(self, stack: ExitStack, arguments: list[str]) -> subprocess.Popen[bytes]:
@@ -69,9 +69,10 @@ def _free_port() -> int:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Cluster]:
+def started(folder: Path, *flags: str) -> Iterator[Cluster]:
+    """``flags`` are given to the workers."""
     with ExitStack() as stack:
-        mine = Cluster(stack, folder)
+        mine = Cluster(stack, folder, *flags)
         mine.wait()
         yield mine
 
@@ -141,6 +142,13 @@ def test_a_worker_killed_in_the_middle_changes_nothing(tmp_path: Path) -> None:
     assert comparable(found) == comparable(whole)
     assert files(tmp_path / "there" / "out") == files(tmp_path / "here" / "out")
     assert fakes.begun(tmp_path / "there").count(fatal.cell.key) == 2
+
+
+def test_workers_take_no_more_than_fits_and_the_largest_one_what_none_has_room_for(tmp_path: Path) -> None:
+    small, large = (fakes.task(name, megabytes=size) for name, size in (("small", 40.0), ("large", 5000.0)))
+    with started(tmp_path, "--resources", "megabytes=60") as mine:
+        found = run(tmp_path / "x", mine.address, small, large)
+    assert [outcome.status for outcome in found] == ["agree", "agree"]
 
 
 def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,13 +28,13 @@ CELL = Cell("inceptionv3", "tf", "torch", "tf>onnx:tf2onnx>torch:onnx2torch")
 def hop_ended(status: str, message: str, log: str = "") -> Report:
     """The sample's crash, another way."""
     crashing = samples.crashing()
-    last = {**crashing.route[-1], "status": status, "message": message, "log": log}
+    last = {**crashing.route[-1], "status": "crash", "ended": status, "message": message, "log": log}
     return replace(crashing, route=(*crashing.route[:-1], last))
 
 
-def target_failed(message: str) -> Report:
-    """Every hop did its work, and the target cannot be run."""
-    return replace(samples.agreeing(), comparison=Comparison.crash(message))
+def target_failed(message: str, stage: str) -> Report:
+    """Every hop did its work, and the target cannot be read or run."""
+    return replace(samples.agreeing(), comparison=Comparison.crash(message, stage))
 
 
 def test_the_figures_of_a_comparison_are_in_the_outcome() -> None:
@@ -44,10 +44,20 @@ def test_the_figures_of_a_comparison_are_in_the_outcome() -> None:
     assert (found.status, found.stage, found.cause) == ("differ", "", "")
     assert (found.top1_disagreement, found.kendall_tau) == (comparison.top1_disagreement, comparison.kendall_tau)
     assert found.tolerance == comparison.outputs[0].tolerance.value
+    assert found.tolerance_ratio == pytest.approx(comparison.outputs[0].max_abs_error / found.tolerance)
     assert (found.images, found.seconds) == (comparison.images, 12.346)
     assert found.message == comparison.reasons[0]
     assert found.conversion_seconds == pytest.approx(sum(hop["seconds"] for hop in report.route))
     assert found.size_bytes == report.target["size_bytes"]
+
+
+@pytest.mark.parametrize("change", [{"unmatched": 1}, {"comparable": False}, {"max_abs_error": None}])
+def test_what_has_no_counterpart_is_no_number_of_tolerances(change: dict[str, Any]) -> None:
+    report = samples.differing()
+    first, *rest = report.comparison.outputs
+    outputs = (replace(first, **change), *rest)
+    found = from_report(CELL, replace(report, comparison=replace(report.comparison, outputs=outputs)), 1.0)
+    assert found.tolerance_ratio is None
 
 
 def test_the_hop_that_failed_is_named_with_its_tool_and_version() -> None:
@@ -88,7 +98,7 @@ def test_crash_hang_and_memory_are_told_apart(status: str, message: str, expecte
     ],
 )
 def test_a_target_that_cannot_be_read_or_run_is_the_fault_of_its_maker(message: str, status: str, stage: str) -> None:
-    found = from_report(CELL, target_failed(message), 1.0)
+    found = from_report(CELL, target_failed(message, stage), 1.0)
     assert (found.status, found.stage, found.tool) == (status, stage, samples.agreeing().route[-1]["tool"])
     assert found.cause.endswith(f"({stage})")
 

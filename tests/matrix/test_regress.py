@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from convfault.errors import UsageError
+from convfault.matrix import cells
 from convfault.matrix.cells import CellOutcome, Matrix
 from convfault.matrix.regress import (
     ADDED,
@@ -36,7 +37,20 @@ def differ(rate: float | None = 0.5, error: float | None = 0.3, images: int = 50
     return outcome("differ", top1_disagreement=rate, max_abs_error=error, images=images)
 
 
+def near(status: str, ratio: float | None, rate: float = 0.0, error: float = 1e-5) -> CellOutcome:
+    """Off by so many times its tolerance."""
+    return outcome(status, top1_disagreement=rate, max_abs_error=error, tolerance_ratio=ratio)
+
+
 CASES = [
+    ("noise moved it over its tolerance", near("agree", 0.95), near("differ", 1.05), SAME),
+    ("noise moved it back within its tolerance", near("differ", 1.05), near("agree", 0.95), SAME),
+    ("it was far within its tolerance and is beyond it", near("agree", 0.4), near("differ", 1.05), WORSE),
+    ("it is just beyond its tolerance and labels flip", near("agree", 0.95), near("differ", 1.05, 0.3), WORSE),
+    ("it was just within its tolerance and has NaN now", near("agree", 0.95), near("differ", None), WORSE),
+    ("one small output of several broke", near("agree", 0.9, error=1.0), near("differ", 90.0, error=1.0), WORSE),
+    ("a baseline of before there were ratios", near("agree", None), near("differ", 1.05), WORSE),
+    ("it was exact and is not", near("agree", 0.0), near("differ", 1.01), WORSE),
     ("nothing changed", outcome(), outcome(), SAME),
     ("the error changed within the tolerance", outcome(max_abs_error=1e-9), outcome(max_abs_error=9e-6), SAME),
     ("it differs newly", outcome(), differ(), WORSE),
@@ -90,6 +104,23 @@ def test_a_cell_that_the_baseline_lacks_is_no_alarm_and_no_pass() -> None:
     assert [change.cell.target for change in found.of(ADDED)] == ["torch"]
     assert found.exit_code == 0
     assert ADDED not in PASSED
+
+
+def test_only_what_got_worse_or_was_not_tried_makes_it_exit_one() -> None:
+    assert set(ALARMS) == {BROKEN, WORSE, MISSING}
+    assert not set(ALARMS) & set(PASSED)
+    assert set(KINDS) - set(ALARMS) - set(PASSED) == {ADDED, OTHERWISE}
+
+
+def test_two_files_of_one_name_are_two_models() -> None:
+    def both(first: str, second: str) -> Matrix:
+        found = ((f"{place}/m.onnx", status) for place, status in (("a", first), ("b", second)))
+        outcomes = [outcome(status, cell=matrices.cell(model=model)) for model, status in found]
+        return matrix(*outcomes, models={"a/m.onnx": "aa", "b/m.onnx": "bb"})
+
+    found = compare(both("agree", "differ"), both("agree", "crash"))
+    assert found.counts == {BROKEN: 1, SAME: 1}
+    assert {found.title(change) for change in found.changes} == {"a/m.onnx", "b/m.onnx"}
 
 
 def test_the_gravest_change_comes_first() -> None:
@@ -150,6 +181,9 @@ def test_a_regression_is_valid_by_the_schema_that_is_shipped() -> None:
     record = compare(before, after).to_record()
     jsonschema.Draft202012Validator.check_schema(shipped)
     jsonschema.validate(json.loads(json.dumps(record, allow_nan=False)), shipped)
+    for change in record["changes"]:
+        for side in filter(None, (change["before"], change["after"])):
+            jsonschema.validate(side, {**cells.schema(), **cells.schema()["$defs"]["outcome"], "required": []})
     assert tuple(shipped["$defs"]["kind"]["enum"]) == KINDS
 
 

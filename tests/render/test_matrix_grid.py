@@ -79,7 +79,10 @@ def test_models_without_classes_are_measured_by_their_error() -> None:
 def test_a_cause_names_its_places_once() -> None:
     cause = next(item for item in matrix_samples.full().causes() if item.text.startswith("onnx2keras"))
     models = "mobilenetv2, inceptionv3, resnet101"
-    assert matrix_grid.places(cause) == f"{models}: torch → keras, tf → keras, tflite → keras"
+    assert (
+        matrix_grid.places(cause, matrix_samples.full().titles)
+        == f"{models}: torch → keras, tf → keras, tflite → keras"
+    )
     assert matrix_grid.versions(cause.outcomes) == "0.0.25"
 
 
@@ -88,7 +91,7 @@ def test_a_cause_with_other_places_for_one_model_says_so() -> None:
     other = replace(cause.outcomes[0], cell=Cell("resnet101", "torch", "tflite", "x"), tool_version="2")
     cause = replace(cause, outcomes=(*cause.outcomes, other))
     expected = "mobilenetv2, inceptionv3: torch → tf; resnet101: torch → tf, torch → tflite"
-    assert matrix_grid.places(cause) == expected
+    assert matrix_grid.places(cause, matrix_samples.full().titles) == expected
     assert matrix_grid.versions(cause.outcomes) == "1.29.24, 2"
 
 

@@ -20,6 +20,7 @@ DOCUMENTS = [
     lambda: matrix_junit.document(matrix_samples.own()),
     lambda: matrix_junit.document(matrix_samples.empty()),
     lambda: matrix_junit.document(matrix_samples.hostile()),
+    lambda: matrix_junit.document(matrix_samples.namesakes()),
     lambda: matrix_junit.regression_document(matrix_samples.regressed()),
 ]
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from convfault.comparison import DIFFER
+from convfault.matrix.cells import Matrix
 from convfault.render import matrix_palette, matrix_plots
 from tests import matrix_samples
 
@@ -41,6 +42,27 @@ def test_every_square_has_its_figure() -> None:
     title = root.find(f"{SPACE}title")
     assert title is not None
     assert str(title.text).startswith("Heat map of conversions: 3 models, 36 pairs")
+
+
+def test_the_legend_says_what_colours_crosses_and_hatches_mean() -> None:
+    texts = said(matrix_samples.full())
+    assert {"top-1 disagreement of the best route, up to", "every route fails", "no route is known"} <= texts
+    assert {"0", "16", "100", "%", "2/3: routes that agree, of those tried"} <= texts
+
+
+def test_the_legend_of_models_without_classes_speaks_of_errors() -> None:
+    texts = said(matrix_samples.own())
+    assert {"largest error of the best route", "✓ within the tolerance", "≠ beyond"} <= texts
+    assert not any("top-1" in text for text in texts)
+
+
+def said(matrix: Matrix) -> set[str]:
+    root = ElementTree.fromstring(matrix_plots.heatmap_svg(matrix))
+    return {str(text.text) for text in root.iter(f"{SPACE}text")}
+
+
+def test_two_files_of_one_name_have_titles_of_their_own() -> None:
+    assert {"a/model.onnx", "b/model.onnx"} <= said(matrix_samples.namesakes())
 
 
 def test_it_follows_light_and_dark() -> None:

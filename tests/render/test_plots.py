@@ -42,9 +42,19 @@ def test_pictures_without_a_place_on_the_axis_are_not_drawn(histogram: dict[str,
     assert plots.histogram(replace(samples.differing().comparison, histogram=histogram)) == ""
 
 
-@pytest.mark.parametrize("tolerance", [0.0, 1e-30, 1e30])
-def test_any_tolerance_has_a_place(tolerance: float) -> None:
-    ElementTree.fromstring(plots.histogram(samples.differing().comparison.judged(tolerance)))
+@pytest.mark.parametrize(("tolerance", "beyond"), [(1e-30, 320), (1e30, 0)])
+def test_any_tolerance_has_a_place(tolerance: float, beyond: int) -> None:
+    svg = ElementTree.fromstring(plots.histogram(samples.differing().comparison.judged(tolerance)))
+    title, *words = (element for element in svg.iter() if element.tag.endswith(("}title", "}text")))
+    assert f"about {beyond} of 320 pictures lie beyond the tolerance of {tolerance}" in str(title.text)
+    (label,) = (word for word in words if word.text == f"tolerance {tolerance}")
+    assert 0 < float(label.attrib["x"]) < float(svg.attrib["viewBox"].split()[2])
+
+
+def test_a_tolerance_of_zero_is_said_but_has_no_line() -> None:
+    svg = plots.histogram(samples.differing().comparison.judged(0.0))
+    assert "about 320 of 320 pictures lie beyond the tolerance of 0." in svg
+    assert ">tolerance 0<" not in svg
 
 
 def test_settings_of_matplotlib_stay_as_they_were() -> None:

@@ -1,0 +1,1 @@
+"""Where and why a target model differs from its source: alignment, analyzers, effects."""

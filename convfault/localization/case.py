@@ -1,0 +1,102 @@
+"""The ``Case``: all that the analyzers look at: both models, their graphs, and their values on some pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from convfault.comparison import Comparison
+from convfault.errors import ConvfaultError
+from convfault.localization.alignment import Alignment
+from convfault.model import Model
+from convfault.relax import evaluate
+from convfault.relax.graph import Array, Graph, Layer
+from convfault.trace import StoredTrace
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One model of a case.
+
+    ``inputs`` are the chosen pictures by native input name, batch first, in the native layout; ``trace`` the native
+    runtime's tensors on them: the outputs, and every inner tensor that it could capture.
+    """
+
+    model: Model
+    graph: Graph
+    inputs: Mapping[str, Array]
+    trace: StoredTrace
+
+    @cached_property
+    def start(self) -> Mapping[str, Array]:
+        """Input layer id → the pictures, in the graph's own layout."""
+        return {
+            name: self.graph[name].view(self.inputs[str(self.graph[name].native.tensor)]) for name in self.graph.inputs
+        }
+
+    @cached_property
+    def values(self) -> Mapping[str, Array]:
+        """Layer id → its value in the graph's own evaluation.
+
+        A layer that cannot be evaluated has the native runtime's value, or is absent with all that depends on it.
+        """
+        found: dict[str, Array] = dict(self.start)
+        for layer in self.graph:
+            if layer.id not in found and (value := self._evaluated(layer, found)) is not None:
+                found[layer.id] = value
+        return MappingProxyType(found)
+
+    def _evaluated(self, layer: Layer, known: Mapping[str, Array]) -> Array | None:
+        if layer.kind == "opaque" or any(name not in known for name in layer.inputs):
+            return self.native(layer.id)
+        try:
+            return evaluate.evaluate(layer, [known[name] for name in layer.inputs])
+        except ConvfaultError:
+            return self.native(layer.id)
+
+    @property
+    def outputs(self) -> tuple[Array, ...]:
+        """What the native runtime answers, in the model's own order and the graph's layout."""
+        return tuple(self.as_output(number, self.trace.read(name)) for number, name in enumerate(self.trace.outputs))
+
+    def as_output(self, number: int, values: Array) -> Array:
+        """The value of the model's output ``number``, in the native layout, as the graph has it."""
+        layer = self.graph[self.graph.outputs[number]]
+        return layer.view(values) if values[0].size == int(np.prod(layer.shape[1:])) else values
+
+    def native(self, layer_id: str) -> Array | None:
+        """A layer's value as the native runtime computed it, None where that has no such tensor."""
+        layer = self.graph[layer_id]
+        if layer.native.tensor is None or layer.native.tensor not in self.trace.names:
+            return None
+        return layer.view(self.trace.read(layer.native.tensor))
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One conversion of the route: its record as in the report, and the comparison of what it made with the source."""
+
+    record: Mapping[str, Any]
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A source and a target that differ.
+
+    ``pictures`` names the chosen ones, some that deviate most and some that agree, in the data's order; every array of
+    the subjects has them as its rows. ``comparison`` is that of the whole data; ``tolerance`` how far the first output may be off.
+    """
+
+    source: Subject
+    target: Subject
+    alignment: Alignment
+    comparison: Comparison
+    pictures: tuple[str, ...]
+    tolerance: float
+    hops: tuple[Hop, ...] = field(default=())

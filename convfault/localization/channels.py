@@ -1,0 +1,109 @@
+"""Permuted channels: whether a layer's filters are the source's in another order, and what reads them in that order.
+
+A filter is known by figures that no permutation of its inputs or transposition of its window changes: bias, sum,
+norm, third moment, extremes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.kinds import POINTWISE, REDUCTIONS
+
+Order = tuple[int, ...]
+
+CHANNELWISE = POINTWISE | REDUCTIONS | {"max_pool", "average_pool", "resize", "pad", "prelu", "softmax"}
+"""Kinds whose output has its channels in the order of the input's, if they leave the last axis alone."""
+
+SAME = 0.05
+"""Mean distance of paired filters, in standard deviations of each figure, up to which they are the same ones."""
+
+
+def order_of(source: Layer, target: Layer) -> Order | None:
+    """The target's filter ``i`` is the source's filter ``order[i]``; None: they are not the same filters."""
+    figures = [_figures(layer) for layer in (source, target)]
+    if figures[0] is None or figures[1] is None or figures[0].shape != figures[1].shape:
+        return None
+    middle, spread = np.median(figures[0], axis=0), figures[0].std(0)
+    if not np.all(np.isfinite(figures[1])) or not np.any(spread > 0):
+        return None
+    told = spread > 1e-9 * np.abs(middle)
+    a, b = (((item - middle) / np.where(told, spread, 1))[:, told] for item in figures)
+    if np.abs(np.sort(a, axis=0) - np.sort(b, axis=0)).mean() > SAME:  # cheap, and false for nearly all
+        return None
+    distances = cdist(b, a)
+    rows, columns = linear_sum_assignment(distances)
+    return tuple(columns.tolist()) if distances[rows, columns].mean() < SAME else None
+
+
+def _figures(layer: Layer) -> Array | None:
+    """(filters, figures) of all parameters that have the filters last; None where there are none."""
+    width = layer.shape[-1] if layer.shape else 0
+    arrays = [item.values.astype(np.float64) for _, item in sorted(layer.parameters.items())]
+    flat = [array.reshape(-1, width) for array in arrays if width > 1 and array.shape[-1:] == (width,)]
+    if not flat:
+        return None
+    rows: list[Array] = []
+    for array in flat:
+        rows.append(array.sum(0))
+        if len(array) > 1:
+            rows += [np.sqrt((array**2).sum(0)), np.cbrt((array**3).sum(0)), array.max(0), array.min(0)]
+    return np.stack(rows, axis=1)
+
+
+def orders(source: Graph, target: Graph, pairs: Mapping[str, str], known: Mapping[str, Order]) -> dict[str, Order]:
+    """Source layer id → order of its counterpart's channels, for all matched layers whose channels are permuted.
+
+    ``pairs`` gives each source layer's counterpart, ``known`` the orders of layers with filters (``order_of``).
+    """
+    found: dict[str, Order] = {name: order for name, order in known.items() if not _is_identity(order)}
+    if not found:
+        return {}
+    for layer in source:
+        if layer.id in known or layer.id not in pairs or layer.parameters.get("weights"):
+            continue
+        inherited = _inherited(source, target, layer, target[pairs[layer.id]], pairs, found)
+        if inherited is not None and not _is_identity(inherited):
+            found[layer.id] = inherited
+    return found
+
+
+def _inherited(
+    source: Graph, target: Graph, layer: Layer, other: Layer, pairs: Mapping[str, str], found: Mapping[str, Order]
+) -> Order | None:
+    names = [name for name in layer.inputs if pairs.get(name) in other.inputs]
+    given = [found.get(name, tuple(range(source[name].shape[-1]))) for name in names if source[name].shape]
+    if len(names) != len(layer.inputs) or not given or not any(name in found for name in names):
+        return None
+    if layer.kind == "concat":
+        return _joined(layer, other, dict(zip(names, given, strict=True)), source, target, pairs)
+    equal = all(order == given[0] for order in given) and layer.shape[-1:] == (len(given[0]),)
+    return given[0] if equal and (layer.kind in CHANNELWISE or len(names) > 1) else None
+
+
+def _joined(
+    layer: Layer,
+    other: Layer,
+    given: Mapping[str, Order],
+    source: Graph,
+    target: Graph,
+    pairs: Mapping[str, str],
+) -> Order | None:
+    """The order behind a concat of channels, whose inputs may stand in another order too."""
+    if layer["axis"] not in {-1, len(layer.shape) - 1} or len(set(layer.inputs)) != len(layer.inputs):
+        return None
+    starts: dict[str, int] = {}
+    at = 0
+    for name in layer.inputs:
+        starts[name], at = at, at + source[name].shape[-1]
+    back = {pairs[name]: name for name in layer.inputs}
+    return tuple(starts[back[name]] + place for name in other.inputs for place in given[back[name]])
+
+
+def _is_identity(order: Order) -> bool:
+    return order == tuple(range(len(order)))

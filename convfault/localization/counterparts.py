@@ -1,0 +1,189 @@
+"""``Counterparts``: a layer of the source and its match in the target, with their parameters made comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from convfault.localization.alignment import Alignment, Match
+from convfault.localization.case import Case
+from convfault.localization.difference import Difference, rounding_bound
+from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.kinds import LINEAR
+
+DEFAULTS = {"bias": 0.0, "shift": 0.0, "scale": 1.0}
+"""What a layer without the parameter computes with."""
+Picture = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Counterparts:
+    """Two matched layers.
+
+    ``differences`` holds every parameter of equal shape, ``differing`` those beyond rounding; ``wanted`` the source's
+    values in the target's order and layout, which an edit sets; ``misshapen`` the shapes, source's and target's,
+    where they are not equal. ``pictures``: the (H, W, C) that a dense layer's input was flattened from.
+    """
+
+    match: Match
+    source: Layer
+    target: Layer
+    differences: Mapping[str, Difference]
+    wanted: Mapping[str, Array]
+    misshapen: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    pictures: tuple[Picture, ...] = ()
+    differing: Mapping[str, Difference] = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = {name: item for name, item in self.differences.items() if item.changed.any()}
+        object.__setattr__(self, "differing", found)
+
+    def native(self, name: str) -> tuple[str, ...]:
+        """The target's native tensors of a parameter."""
+        return self.target.parameters[name].native if name in self.target.parameters else ()
+
+    def source_native(self, name: str) -> tuple[str, ...]:
+        """The source's native tensors of a parameter."""
+        return self.source.parameters[name].native if name in self.source.parameters else ()
+
+
+def counterparts(case: Case, match: Match) -> Counterparts | None:
+    """The layers of a match; None where there is nothing to compare, or they compute different things."""
+    source, target = case.source.graph[match.source], case.target.graph[match.target]
+    if not (source.parameters or target.parameters) or not _comparable(source, target):
+        return None
+    differences: dict[str, Difference] = {}
+    wanted: dict[str, Array] = {}
+    misshapen = {}
+    for name in {**source.parameters, **target.parameters}:
+        pair = _values(source, target, name)
+        if pair is None:
+            continue
+        expected = _reordered(case, match, name, pair[0])
+        if expected.shape != pair[1].shape:
+            if name != "weights" or source.hyperparameters.get("groups") == target.hyperparameters.get("groups"):
+                misshapen[name] = (expected.shape, pair[1].shape)
+                wanted[name] = expected
+            continue
+        if name == "weights" and np.array_equal(expected, pair[1]):
+            continue
+        wanted[name] = expected
+        differences[name] = _difference(case, target, name, (expected, pair[1]))
+    return Counterparts(match, source, target, differences, wanted, misshapen, _pictures(case.source.graph, source))
+
+
+def _comparable(source: Layer, target: Layer) -> bool:
+    return source.kind == target.kind or {source.kind, target.kind} <= {"convolution", "dense"}
+
+
+def _values(source: Layer, target: Layer, name: str) -> tuple[Array, Array] | None:
+    """The parameter on both sides, a missing one as what it stands for."""
+    sides = [layer.parameters.get(name) for layer in (source, target)]
+    present = next(side for side in sides if side is not None)
+    if None in sides and name not in DEFAULTS:
+        return None
+    default = np.full_like(present.values, DEFAULTS.get(name, 0.0))
+    expected, actual = (default if side is None else side.values for side in sides)
+    if source.kind != target.kind and name == "weights" and expected.size == actual.size:
+        expected = expected.reshape(actual.shape)  # a product and a 1x1 convolution
+    return expected, actual
+
+
+def _reordered(case: Case, match: Match, name: str, values: Array) -> Array:
+    """The source's values with their channels in the order that the target has them in."""
+    source, target = case.source.graph[match.source], case.target.graph[match.target]
+    order = match.order
+    inputs = _input_order(case.alignment, target)
+    if order is None and inputs is None:
+        return values
+    if name != "weights" or source.kind not in LINEAR:
+        return values[..., list(order)] if order is not None and values.shape[-1:] == (len(order),) else values
+    if source.kind == "transposed_convolution":
+        return _turned(values, inputs, order) if source["groups"] == 1 else values
+    if source.kind == "convolution" and source["groups"] > 1:
+        return _grouped(values, inputs, order, source["groups"])
+    return _turned(values, order, inputs)
+
+
+def _turned(values: Array, last: tuple[int, ...] | None, other: tuple[int, ...] | None) -> Array:
+    """With the last axis and the one before it in other orders; rows of a flattened picture go by their channel."""
+    if last is not None and len(last) == values.shape[-1]:
+        values = values[..., list(last)]
+    if other is None:
+        return values
+    rows = values.shape[-2]
+    if rows % len(other):
+        return values
+    blocks = np.arange(rows).reshape(-1, len(other))[:, list(other)]
+    return np.take(values, blocks.reshape(-1), axis=-2)
+
+
+def _grouped(values: Array, inputs: tuple[int, ...] | None, order: tuple[int, ...] | None, groups: int) -> Array:
+    """Weights (H, W, C / groups, filters): an input channel's place is counted within the group of its filter."""
+    depth, filters = values.shape[2], values.shape[3]
+    outputs = np.arange(filters) if order is None else np.asarray(order)
+    channels = np.arange(depth * groups) if inputs is None else np.asarray(inputs)
+    group = np.arange(filters) // (filters // groups)
+    slots = channels[group[None] * depth + np.arange(depth)[:, None]]
+    places = slots - (outputs // (filters // groups))[None] * depth
+    if places.min() < 0 or places.max() >= depth:
+        return values
+    return values[:, :, places, outputs[None]]
+
+
+def _input_order(alignment: Alignment, target: Layer) -> tuple[int, ...] | None:
+    """The order of the channels that the target's layer reads."""
+    match = alignment.to_source.get(target.inputs[0]) if target.inputs else None
+    return match.order if match is not None else None
+
+
+def _difference(case: Case, target: Layer, name: str, pair: tuple[Array, Array]) -> Difference:
+    expected, actual = (_filters_last(target, name, np.atleast_1d(side)) for side in pair)
+    weights = target.parameters.get("weights")
+    if not np.issubdtype(expected.dtype, np.floating):
+        bound = np.zeros(expected.shape[-1:], np.float64)
+    else:
+        bound = rounding_bound(name, expected, None if weights is None else weights.values)
+    native = target.parameters[name].native if name in target.parameters else ()
+    return Difference(name, expected, actual, bound, native, _encoding(case, native, expected))
+
+
+def _filters_last(target: Layer, name: str, values: Array) -> Array:
+    """The weights of a transposed convolution (H, W, filters / groups, C) as (H, W, C / groups, filters)."""
+    if target.kind != "transposed_convolution" or name != "weights":
+        return np.asarray(values, np.result_type(values, np.float32))
+    height, width, filters, depth = values.shape
+    groups = target["groups"]
+    split = values.reshape(height, width, filters, groups, depth // groups).transpose(0, 1, 4, 3, 2)
+    return np.ascontiguousarray(split.reshape(height, width, depth // groups, groups * filters))
+
+
+def _encoding(case: Case, native: tuple[str, ...], expected: Array) -> Mapping[str, Any]:
+    """How the target stores the tensor, by what scheme, and its steps where they are one for all or one a filter."""
+    encodings = case.target.graph.encodings
+    found = next((encodings[name] for name in native if name in encodings and encodings[name].constant), None)
+    if found is None:
+        return {}
+    if found.dtype == "float16":
+        return {"dtype": found.dtype, "scheme": "float16 quantization"}
+    activations = any(not encoding.constant for encoding in encodings.values())
+    scheme = "full integer quantization" if activations else "dynamic-range quantization"
+    steps = np.abs(np.asarray(found.scales, np.float64))
+    fits = {"steps": steps} if steps.size in {1, expected.shape[-1]} else {}
+    return {"dtype": found.dtype, "scheme": scheme, **fits}
+
+
+def _pictures(graph: Graph, layer: Layer) -> tuple[Picture, ...]:
+    """The sizes of the picture that was flattened in front of a dense layer."""
+    found: list[Picture] = []
+    names = list(layer.inputs[:1]) if layer.kind == "dense" else []
+    while names and len(found) < 2:
+        before = graph[names.pop()]
+        if len(before.shape) == 4:
+            found.append((before.shape[1], before.shape[2], before.shape[3]))
+            break
+        names = list(before.inputs[:1])
+    return tuple(found)

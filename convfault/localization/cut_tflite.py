@@ -1,0 +1,55 @@
+"""Takes a TFLite model apart. Runs where a converter runs; needs ``ai_edge_litert`` there."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+from convfault.model import Model
+
+Places = tuple[int, ...]
+
+
+class Cutter:
+    """The operators of the first subgraph; tensors that operators left out had computed become inputs."""
+
+    def __init__(self, model: Model) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.source, self.schema = model, schema
+        self.model = schema.ModelT.InitFromPackedBuf(Path(model.path).read_bytes(), 0)
+        names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+        codes = self.model.operatorCodes
+        self.graph = self.model.subgraphs[0]
+        self.nodes = []
+        for operator in self.graph.operators:
+            code = codes[operator.opcodeIndex]
+            number = max(code.builtinCode, code.deprecatedBuiltinCode)
+            output = self.graph.tensors[operator.outputs[0]].name
+            self.nodes.append((names.get(number, str(number)), output.decode() if output else ""))
+
+    def write(self, kept: Places, folder: Path) -> tuple[Model, Places] | None:
+        """``reduction.Cut.write``."""
+        import flatbuffers
+
+        operators = [self.graph.operators[index] for index in kept]
+        made = {int(tensor) for operator in operators for tensor in operator.outputs}
+        read = list(dict.fromkeys(int(t) for operator in operators for t in operator.inputs if t >= 0))
+        inputs = [tensor for tensor in read if tensor not in made and not self._is_constant(tensor)]
+        outputs = [int(t) for o in operators for t in o.outputs if int(t) not in read]
+        if not inputs or not outputs:
+            return None
+        graph, small = copy(self.graph), copy(self.model)
+        graph.operators, graph.inputs, graph.outputs = operators, inputs, outputs
+        small.subgraphs = [graph, *self.model.subgraphs[1:]]
+        small.signatureDefs = None
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(small.Pack(builder), b"TFL3")
+        path = folder / "smallest.tflite"
+        path.write_bytes(bytes(builder.Output()))
+        return replace(self.source, path=str(path), signature=None), kept
+
+    def _is_constant(self, tensor: int) -> bool:
+        buffer = self.model.buffers[self.graph.tensors[tensor].buffer]
+        return (buffer.data is not None and len(buffer.data) > 0) or bool(getattr(buffer, "offset", 0))

@@ -1,0 +1,290 @@
+"""Where along the network the two models drift apart, and which layer makes the error instead of passing it on.
+
+Every aligned pair of layers is compared in the runtimes' own values (*error*), and once more alone: the target's layer
+gets what the source's layer reads (*local*). A large error behind a small local one came from further up. Each layer is
+looked at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from convfault.errors import ShapeError, UnknownNameError, UsageError
+from convfault.localization.activations import (
+    MARGIN,
+    ROUNDING,
+    Activations,
+    arranged,
+    computed,
+    largest_difference,
+    relative_error,
+    rounding,
+    size,
+    watched,
+)
+from convfault.localization.alignment import Match
+from convfault.localization.case import Case, Subject
+from convfault.localization.graph_causes import named
+from convfault.relax.evaluate import evaluate
+from convfault.relax.graph import Array, Graph, Layer
+
+LOCAL_PICTURES = 3
+"""Pictures for the local errors: the worst two and one that agrees, if there are as many."""
+
+KERNEL_PICTURES = 2
+CAP = 1e-3
+"""No noise is larger: beyond it the source's import is wrong, which must not hide the target's errors."""
+
+SHAPE, NONFINITE = "shape", "nonfinite"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One aligned pair of layers. Errors are the largest difference relative to the source's largest value.
+
+    ``error`` and ``cosine`` (the least of the pictures) compare the runtimes' own values, None where either runtime
+    does not show the layer; ``differing`` and ``agreeing`` are the error on the pictures whose answers differ and on
+    the others. ``local`` is the error of the target's layer, together with those that only the target has before it, on
+    the source's values of what it reads, None where it cannot be computed.
+    ``noise`` and ``local_noise`` are what rounding may cause. ``growth`` is the error relative to the largest among
+    those that the layer reads. ``problem``: ``shape`` or ``nonfinite`` where the values cannot be compared at all.
+    """
+
+    position: int
+    source: str
+    target: str
+    source_name: str
+    target_name: str
+    kind: str
+    error: float | None = None
+    cosine: float | None = None
+    differing: float | None = None
+    agreeing: float | None = None
+    local: float | None = None
+    noise: float = 0.0
+    local_noise: float = 0.0
+    growth: float | None = None
+    problem: str | None = None
+
+    @property
+    def divergent(self) -> bool:
+        """Whether the runtimes' values differ by more than rounding."""
+        return self.error is not None and self.error > self.noise
+
+    @property
+    def erring(self) -> bool:
+        """Whether the layer itself computes something else."""
+        return self.local is not None and self.local > self.local_noise
+
+    def to_record(self) -> dict[str, Any]:
+        """JSON form: names and figures; an infinite error is None, and ``problem`` tells why."""
+        record = {**asdict(self), "divergent": self.divergent, "erring": self.erring}
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in record.items()
+        }
+
+
+def divergence(case: Case) -> tuple[Step, ...]:
+    """The steps of all matches, in the source's order."""
+    return tuple(Walk(case).steps())
+
+
+def first_divergent(steps: Sequence[Step], noise: float | None = None) -> Step | None:
+    """The first layer whose values differ by more than ``noise`` (None: each one's own), None if there is none."""
+    return next((s for s in steps if s.error is not None and s.error > (s.noise if noise is None else noise)), None)
+
+
+def erring(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The layers that make an error of their own, the largest first."""
+    return tuple(sorted((step for step in steps if step.erring), key=lambda step: -(step.local or 0.0)))
+
+
+class Walk:
+    """One pass over the matches of a case."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.source, self.target = case, case.source.graph, case.target.graph
+        self.alignment = case.alignment
+        self.values = Activations(case.source)
+        self.seen = watched(case.source), watched(case.target)
+        self.rows = differing_pictures(case)
+        self.errors: dict[str, float] = {}
+        self.noise = MARGIN * ROUNDING
+
+    def steps(self) -> Iterator[Step]:
+        matches = sorted(self.alignment.matches, key=lambda match: self.source.position(match.source))
+        for position, match in enumerate(matches):
+            yield self._step(position, match)
+
+    def _step(self, position: int, match: Match) -> Step:
+        layer, other = self.source[match.source], self.target[match.target]
+        expected, actual = (seen(name) for seen, name in zip(self.seen, (match.source, match.target), strict=True))
+        self._hear(match.source, expected)
+        figures = _compared(expected, actual, match, self.rows)
+        local, local_noise = self._local(match)
+        error = figures.get("error")
+        growth = self._growth(layer, error)
+        if error is not None:
+            self.errors[layer.id] = error
+        problem = figures.pop("problem", None)
+        if local == np.inf and problem is None:
+            problem = SHAPE
+        return Step(
+            position,
+            layer.id,
+            other.id,
+            named(layer),
+            named(other),
+            layer.kind,
+            local=local,
+            noise=min(self.noise, CAP),
+            local_noise=local_noise,
+            growth=growth,
+            problem=problem,
+            **figures,
+        )
+
+    def _hear(self, source_id: str, native: Array | None) -> None:
+        """Rounding adds up along the network as it does between the source's own runtime and our evaluation of it."""
+        if native is None or self.source[source_id].kind in {"input", "opaque"}:
+            return
+        try:
+            error = relative_error(self.values[source_id], native)
+        except (UsageError, ShapeError, UnknownNameError):
+            return
+        if math.isfinite(error):
+            self.noise = max(self.noise, MARGIN * error)
+
+    def _growth(self, layer: Layer, error: float | None) -> float | None:
+        before = [self.errors[name] for name in layer.inputs if name in self.errors]
+        largest = max(before, default=0.0)
+        if error is None or not 0 < largest < np.inf or not math.isfinite(error):
+            return None
+        return error / largest
+
+    def _local(self, match: Match) -> tuple[float | None, float]:
+        """Error of the target's layer on the source's inputs, and what rounding may make of it."""
+        layer = self.target[match.target]
+        if layer.kind in {"input", "opaque"} or self.source[match.source].kind == "opaque":
+            return None, 0.0
+        rows = sorted({*range(min(LOCAL_PICTURES - 1, len(self.rows))), len(self.rows) - 1})
+        try:
+            inputs = [_rows(value, rows, len(self.rows)) for value in self._inputs(match)]
+            expected = _rows(arranged(self.values[match.source], match.order), rows, len(self.rows))
+        except (UsageError, ShapeError, UnknownNameError, IndexError):
+            return None, 0.0
+        try:
+            actual = evaluate(layer, inputs)
+        except (UsageError, ShapeError, UnknownNameError, ValueError, IndexError):
+            return np.inf, 0.0
+        noise = rounding(layer, inputs, expected) / max(size(expected), float(np.finfo(np.float32).tiny))
+        return relative_error(expected, _like(actual, expected)), noise
+
+    def _inputs(self, match: Match) -> Iterator[Array]:
+        """What the target's layer reads, through layers that only the target has, from the source's values.
+
+        What cannot be known so is taken to be what the source's layer reads at the same place.
+        """
+        names = self.source[match.source].inputs
+        for index, name in enumerate(self.target[match.target].inputs):
+            try:
+                yield computed(self.target, [name], self._fed)[name]
+            except (UsageError, ShapeError, UnknownNameError):
+                yield self.values[names[index]]
+
+    def _fed(self, target_id: str) -> Array | None:
+        """The source's value as that of the target's matched layer."""
+        match = self.alignment.to_source.get(target_id)
+        return None if match is None else arranged(self.values[match.source], match.order)
+
+
+def differing_pictures(case: Case) -> tuple[bool, ...]:
+    """For each picture whether the first outputs are further apart than the case's tolerance."""
+    expected, actual = case.source.outputs[0], case.target.outputs[0]
+    if expected.shape != actual.shape:
+        return (True,) * len(case.pictures)
+    return tuple(largest_difference(a, b) > case.tolerance for a, b in zip(expected, actual, strict=True))
+
+
+def _compared(expected: Array | None, actual: Array | None, match: Match, rows: Sequence[bool]) -> dict[str, Any]:
+    """The figures of a step that come from the runtimes' values."""
+    if expected is None or actual is None:
+        return {}
+    expected, actual = arranged(expected, match.order), _like(actual, expected)
+    if expected.shape != actual.shape:
+        return {"error": np.inf, "problem": SHAPE}
+    largest = max(size(expected), float(np.finfo(np.float32).tiny))
+    errors = [largest_difference(a, b) / largest for a, b in zip(expected, actual, strict=True)]
+    figures: dict[str, Any] = {
+        "error": max(errors, default=0.0),
+        "differing": max((error for error, row in zip(errors, rows, strict=False) if row), default=None),
+        "agreeing": max((error for error, row in zip(errors, rows, strict=False) if not row), default=None),
+    }
+    if figures["error"] == np.inf:
+        return {**figures, "problem": NONFINITE}
+    return {**figures, "cosine": min((_cosine(a, b) for a, b in zip(expected, actual, strict=True)), default=None)}
+
+
+def _like(actual: Array, expected: Array) -> Array:
+    """The values in the shape of the other side, where only axes of length 1 are more or less."""
+    squeezed = [tuple(side for side in value.shape[1:] if side != 1) for value in (actual, expected)]
+    return actual.reshape(expected.shape) if squeezed[0] == squeezed[1] and len(actual) == len(expected) else actual
+
+
+def _cosine(expected: Array, actual: Array) -> float:
+    a, b = (np.nan_to_num(value.reshape(-1).astype(np.float64)) for value in (expected, actual))
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / lengths if lengths else float(not a.any() and not b.any())
+
+
+def _rows(value: Array, rows: list[int], count: int) -> Array:
+    """Some pictures of a value; a constant has none."""
+    return value[rows] if value.ndim and len(value) == count else value
+
+
+def kernel_errors(subject: Subject, pictures: int = KERNEL_PICTURES) -> list[tuple[str, float]]:
+    """Layers whose native output is not what we compute from the very same native inputs: (id, relative error).
+
+    Only what rounding cannot explain is listed, in the graph's order: a runtime's wrong kernel, or a wrong import.
+    Layers that the runtime does not show are taken together with the next one that it does.
+    """
+    found = []
+    seen = watched(subject)
+    for layer in subject.graph:
+        if layer.kind in {"input", "opaque", "constant"}:
+            continue
+        native = seen(layer.id)
+        if native is None:
+            continue
+        try:
+            inputs = computed(subject.graph, layer.inputs, lambda name: _first(seen(name), pictures))
+            expected = evaluate(layer, [inputs[name] for name in layer.inputs])
+        except (UsageError, ShapeError, UnknownNameError, IndexError):
+            continue
+        noise = _noise(subject.graph, layer, inputs, expected, subject)
+        error = relative_error(expected, _like(native[:pictures], expected), noise)
+        if error > 0:
+            found.append((layer.id, error))
+    return found
+
+
+def _first(value: Array | None, pictures: int) -> Array | None:
+    return None if value is None else value[:pictures]
+
+
+def _noise(graph: Graph, layer: Layer, inputs: dict[str, Array], output: Array, subject: Subject) -> float:
+    """Rounding of the layer, of those that the runtime keeps to itself before it, and of an integer encoding."""
+    noise = rounding(layer, inputs.values(), output)
+    for name in layer.inputs:
+        if subject.native(name) is None and graph[name].kind != "input" and "weights" in graph[name].parameters:
+            # the hidden layer's own sum is rounded, too, by its terms, which are about as large as its value
+            noise += MARGIN * ROUNDING * size(inputs[name])
+    encoding = graph.encodings.get(str(layer.native.tensor))
+    steps = encoding.scales if encoding is not None and encoding.dtype.startswith(("int", "uint")) else ()
+    return noise + max(steps, default=0.0)

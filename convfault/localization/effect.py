@@ -1,0 +1,189 @@
+"""How much of the disagreement each suspect causes: it is undone in the target's graph, and what follows runs again.
+
+Two questions are asked of every suspect. Undone alone: how far is the target still off? And the other way round, left
+in alone while all others are undone: how far off is the answer then? The second tells the faults that mask each other,
+where undoing either alone changes nothing or makes it worse.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from convfault.comparing.pairing import is_scores
+from convfault.errors import ConvfaultError
+from convfault.localization.case import Case
+from convfault.localization.suspect import Suspect
+from convfault.relax import evaluate
+from convfault.relax.edits import Edit
+from convfault.relax.graph import Array, Graph
+
+BUDGET_SECONDS = 12.0
+"""For all trials; with many suspects fewer pictures are used, the worst first."""
+
+Outputs = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far outputs are from others on the chosen pictures: largest absolute error, share of other top labels.
+
+    NaN or infinite values on one side only give an infinite error; ``top1_disagreement`` is None without scores.
+    """
+
+    max_abs_error: float
+    top1_disagreement: float | None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """``before``: the target as it is; ``after``: with this suspect alone undone; ``caused``: with it alone left in.
+
+    The last two are None for a suspect that cannot be undone in the graph.
+    """
+
+    before: Deviation
+    after: Deviation | None = None
+    caused: Deviation | None = None
+
+    def to_record(self) -> dict[str, float | None]:
+        record = {
+            "top1_disagreement_before": self.before.top1_disagreement,
+            "max_abs_error_before": self.before.max_abs_error,
+        }
+        for name, deviation in (("after", self.after), ("caused", self.caused)):
+            record[f"top1_disagreement_{name}"] = deviation.top1_disagreement if deviation else None
+            record[f"max_abs_error_{name}"] = deviation.max_abs_error if deviation else None
+        return record
+
+
+@dataclass(frozen=True)
+class Effects:
+    """The effect of each suspect, in their order; ``left`` is what remains when all of them are undone."""
+
+    each: tuple[Effect, ...]
+    before: Deviation
+    left: Deviation
+    pictures: int
+
+
+def measured(case: Case, suspects: Sequence[Suspect], step: Callable[[int], None] = lambda done: None) -> Effects:
+    """Try every suspect's edit. ``step`` is told how many suspects are done."""
+    trials = _Trials(case, suspects)
+    each = []
+    for number in range(len(suspects)):
+        each.append(trials.effect(number))
+        step(number + 1)
+    return Effects(tuple(each), trials.before, trials.left, trials.count)
+
+
+class _Trials:
+    def __init__(self, case: Case, suspects: Sequence[Suspect]) -> None:
+        self.graph, self.expected = case.target.graph, _outputs(case.source.graph, case.source.values)
+        self.edits = [usable(suspect.edit, self.graph) for suspect in suspects]
+        self.values: Mapping[str, Array] = case.target.values
+        begun = time.monotonic()
+        self.mended, self.mended_values = self._mended()
+        seconds = time.monotonic() - begun
+        self.count = self._affordable(seconds, len(next(iter(self.expected), ())))
+        if self.count < len(next(iter(self.expected), ())):
+            self._take(self._worst()[: self.count])
+        self.before = deviation(_outputs(self.graph, self.values), self.expected)
+        self.left = deviation(_outputs(self.mended, self.mended_values), self.expected)
+
+    def _mended(self) -> tuple[Graph, Mapping[str, Array]]:
+        """The target with all edits, and all of its values; an edit that does not fit the others is left out."""
+        graph = applied(self.graph, self.edits)
+        return graph, resumed(self.graph, self.values, graph, everything=True)
+
+    def _affordable(self, seconds: float, pictures: int) -> int:
+        """How many pictures all trials can take; one trial costs about half of a whole run, and each suspect two."""
+        expected = max(seconds, 1e-3) * sum(edit is not None for edit in self.edits)
+        return max(1, min(pictures, int(pictures * BUDGET_SECONDS / expected) if expected else pictures))
+
+    def _worst(self) -> Array:
+        """The pictures' rows, those that deviate most first."""
+        found = _outputs(self.graph, self.values)
+        pairs = [(a, b) for a, b in zip(found, self.expected, strict=False) if a.shape == b.shape]
+        errors = [np.abs(a.astype(np.float64) - b).reshape(len(a), -1).max(axis=1) for a, b in pairs]
+        return np.argsort(-np.nan_to_num(errors[0], nan=np.inf), kind="stable") if errors else np.arange(self.count)
+
+    def _take(self, rows: Array) -> None:
+        self.expected = tuple(output[rows] for output in self.expected)
+        self.values = _rows(self.graph, self.values, rows)
+        self.mended_values = _rows(self.mended, self.mended_values, rows)
+
+    def effect(self, number: int) -> Effect:
+        if self.edits[number] is None:
+            return Effect(self.before)
+        alone = applied(self.graph, [self.edits[number]])
+        after = deviation(_outputs(alone, resumed(self.graph, self.values, alone)), self.expected)
+        others = applied(self.graph, [edit for place, edit in enumerate(self.edits) if place != number])
+        found = _outputs(others, resumed(self.mended, self.mended_values, others))
+        return Effect(self.before, after, deviation(found, _outputs(self.mended, self.mended_values)))
+
+
+def usable(edit: Edit | None, graph: Graph) -> Edit | None:
+    """The edit, unless it cannot be applied."""
+    if edit is None:
+        return None
+    try:
+        edit.apply(graph)
+    except (ConvfaultError, ValueError, IndexError, KeyError):
+        return None
+    return edit
+
+
+def applied(graph: Graph, edits: Sequence[Edit | None]) -> Graph:
+    """The graph with every edit that fits what the ones before it left."""
+    for edit in edits:
+        if edit is not None and usable(edit, graph) is not None:
+            graph = edit.apply(graph)
+    return graph
+
+
+def resumed(before: Graph, values: Mapping[str, Array], after: Graph, everything: bool = False) -> Mapping[str, Array]:
+    """The values of an edited graph, from those of the one before: only what the edits touch is computed again.
+
+    Holds the outputs, or every layer's value. Layers are told apart by identity, since edits share what they leave.
+    """
+    changed = {layer.id for layer in after if layer.id not in before or before[layer.id] is not layer}
+    known = {name: value for name, value in values.items() if name in after}
+    keep = tuple(layer.id for layer in after) if everything else ()
+    try:
+        return evaluate.resume(after, known, changed, keep)
+    except ConvfaultError:  # an edit whose shapes do not fit what is behind it: no answer, the largest deviation
+        return {}
+
+
+def deviation(found: Outputs, expected: Outputs) -> Deviation:
+    """How far the outputs found are from those expected, output by output in order."""
+    if len(found) < len(expected) or any(a.shape != b.shape for a, b in zip(found, expected, strict=False)):
+        return Deviation(float("inf"), None)
+    largest, flips = 0.0, None
+    for one, other in zip(found, expected, strict=False):
+        largest = max(largest, _error(one, other))
+        if flips is None and is_scores(other.shape[1:]):
+            flat = (values.reshape(len(values), -1).argmax(axis=1) for values in (one, other))
+            flips = float(np.mean(np.not_equal(*flat)))
+    return Deviation(largest, flips)
+
+
+def _error(one: Array, other: Array) -> float:
+    same = (one == other) | (np.isnan(one) & np.isnan(other)) if one.dtype.kind == "f" else one == other
+    with np.errstate(invalid="ignore"):
+        errors = np.where(same, 0.0, np.abs(one.astype(np.float64) - other.astype(np.float64)))
+    return float(np.nan_to_num(errors, nan=np.inf).max(initial=0.0))
+
+
+def _outputs(graph: Graph, values: Mapping[str, Array]) -> Outputs:
+    return tuple(values[name] for name in graph.outputs if name in values)
+
+
+def _rows(graph: Graph, values: Mapping[str, Array], rows: Array) -> Mapping[str, Array]:
+    """Some rows of every value that depends on the pictures."""
+    batched = graph.descendants({layer.id for layer in graph if layer.kind in {"input", "opaque"}})
+    return {name: value[rows] if name in batched else value for name, value in values.items() if name in graph}

@@ -1,0 +1,136 @@
+"""What runs in a process of its own: align two views, let every analyzer look, and measure what each suspect causes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convfault import process
+from convfault.batches import Batches
+from convfault.comparison import Comparison
+from convfault.localization import blame, divergence, effect, faults, graph, hyperparameters, input, parameters, tool
+from convfault.localization.align import align
+from convfault.localization.blame import Vote
+from convfault.localization.case import Case, Hop, Subject
+from convfault.localization.suspect import Suspect
+from convfault.model import Model
+from convfault.preprocessing import Preprocessing
+from convfault.relax import jobs, store
+from convfault.trace import StoredTrace
+
+SIDES = ("source", "target")
+
+Analyzer = Callable[[Case], list[Suspect]]
+
+ANALYZERS: Mapping[str, Analyzer] = {
+    "input": input.examine,
+    "tool": tool.examine,
+    "parameters": parameters.examine,
+    "hyperparameters": hyperparameters.examine,
+    "graph": graph.examine,
+}
+"""In the order in which they look, the cheap ones first."""
+
+
+class Stages:
+    """Tells the parent what is being done and keeps how long it took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        process.report("stage", name=name, total=total)
+        begun = time.monotonic()
+        yield lambda done: process.report("progress", name=name, done=done)
+        self.seconds[name] = time.monotonic() - begun
+
+
+def run(
+    material: Mapping[str, Any], comparison: Mapping[str, Any], hops: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Job: the faults that make the target differ, in order of what they cause, with all that was learnt on the way.
+
+    ``material`` is the record of a ``Material``; ``hops`` hold a ``record`` of the route and a ``comparison`` or None.
+    """
+    stages, names = Stages(), [str(name) for name in material["names"]]
+    with stages.stage("align"):
+        case = assembled(material, Comparison.from_record(comparison), [_hop(item) for item in hops], names)
+    suspects: list[Suspect] = []
+    for name, examine in ANALYZERS.items():
+        with stages.stage(f"examine {name}"):
+            suspects += examine(case)
+    with stages.stage("compare layers"):
+        steps = divergence.divergence(case)
+    with stages.stage("measure effects", len(suspects)) as step:
+        effects = effect.measured(case, suspects, step)
+    with stages.stage("blame"):
+        verdict = blame.verdict(case, effects, _vote(material["source"]), _vote(material["target"]))
+    return {
+        "faults": [fault.to_record() for fault in faults.ranked(case, [*suspects, *verdict.suspects], effects)],
+        "attribution": verdict.to_record(),
+        "localization": {
+            "alignment": _alignment(case),
+            "divergence": [item.to_record() for item in steps],
+            "pictures": list(case.pictures),
+            "measured_on": effects.pictures,
+            "max_abs_error_left": effects.left.max_abs_error,
+            "top1_disagreement_left": effects.left.top1_disagreement,
+            "unsupported": _unsupported(case),
+        },
+        "seconds": stages.seconds,
+    }
+
+
+def assembled(material: Mapping[str, Any], comparison: Comparison, hops: Sequence[Hop], names: Sequence[str]) -> Case:
+    """The case, from where everything lies."""
+    source, target = (_subject(material[side], material["rows"]) for side in SIDES)
+    alignment = align(source.graph, target.graph, source.values, target.values)
+    limits = [output.tolerance.value for output in comparison.outputs]
+    return Case(source, target, alignment, comparison, tuple(names), limits[0] if limits else 0.0, tuple(hops))
+
+
+def _subject(record: Mapping[str, Any], rows: Sequence[int]) -> Subject:
+    model, preprocessing = Model.from_record(record["model"]), Preprocessing.from_record(record["preprocessing"])
+    batches = Batches.from_record(record["batches"])
+    assert model.signature is not None
+    pieces = [batches.inputs(row, row + 1, model.signature, preprocessing) for row in rows]
+    inputs = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    return Subject(model, store.read(Path(record["view"])), inputs, StoredTrace(Path(record["trace"])))
+
+
+def _hop(record: Mapping[str, Any]) -> Hop:
+    found = record["comparison"]
+    return Hop(record["record"], None if found is None else Comparison.from_record(found))
+
+
+def _vote(record: Mapping[str, Any]) -> Vote:
+    """What the native runtime and TVM answer to the pictures that TVM ran."""
+    rows, answers = jobs.answers(Path(record["view"]))
+    whole = StoredTrace(Path(record["answers"]))
+    native = [np.concatenate([whole.read(name, row, row + 1) for row in rows]) for name in whole.outputs]
+    return Vote(tuple(native), answers)
+
+
+def _alignment(case: Case) -> dict[str, Any]:
+    alignment = case.alignment
+    return {
+        "matched": len(alignment.matches),
+        "source_layers": len(case.source.graph),
+        "target_layers": len(case.target.graph),
+        "confidence": round(alignment.confidence, 4),
+    }
+
+
+def _unsupported(case: Case) -> list[dict[str, str]]:
+    """Operators that could not be imported, and were left out of the comparison of layers."""
+    return [
+        {"side": side, "node": operator.node, "operator": operator.operator, "reason": operator.reason}
+        for side, subject in (("source", case.source), ("target", case.target))
+        for operator in subject.graph.unsupported
+    ]

@@ -1,0 +1,110 @@
+"""Keeps a ``Graph`` in a folder, so that a model is imported once and read back without TVM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convfault.model import TensorSpec
+from convfault.relax.graph import Array, Graph, Layer, Native, Parameter
+from convfault.relax.imported import Encoding, Origin, UnsupportedOperator
+
+HEADER, ARRAYS = "graph.json", "parameters.npz"
+
+
+def write(graph: Graph, folder: Path) -> None:
+    """Write a graph to an existing folder."""
+    arrays: dict[str, Array] = {}
+    record = {
+        "layers": [_layer_record(layer, arrays) for layer in graph],
+        "inputs": graph.inputs,
+        "outputs": graph.outputs,
+        "layout": graph.layout,
+        "encodings": {name: asdict(encoding) for name, encoding in graph.encodings.items()},
+        "unsupported": [asdict(operator) for operator in graph.unsupported],
+    }
+    np.savez(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
+    (folder / HEADER).write_text(json.dumps(record, default=_plain), encoding="utf-8")
+
+
+def read(folder: Path) -> Graph:
+    """Read back what ``write`` wrote."""
+    record = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+    with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+        layers = tuple(_layer(item, arrays) for item in record["layers"])
+    return Graph(
+        layers,
+        tuple(record["inputs"]),
+        tuple(record["outputs"]),
+        record["layout"],
+        {name: Encoding(**_tuples(encoding)) for name, encoding in record["encodings"].items()},
+        tuple(_unsupported(item) for item in record["unsupported"]),
+    )
+
+
+def tensors(folder: Path) -> tuple[str, ...]:
+    """The native tensors that hold a layer's output, in order of computation."""
+    record = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+    names = (layer["native"]["tensor"] for layer in record["layers"] if layer["kind"] not in {"input", "constant"})
+    return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+def _layer_record(layer: Layer, arrays: dict[str, Array]) -> dict[str, Any]:
+    parameters = {}
+    for name, parameter in layer.parameters.items():
+        parameters[name] = {"array": str(len(arrays)), "native": parameter.native}
+        arrays[str(len(arrays))] = np.ascontiguousarray(parameter.values)
+    return {
+        "id": layer.id,
+        "kind": layer.kind,
+        "inputs": layer.inputs,
+        "shape": layer.shape,
+        "dtype": layer.dtype,
+        "hyperparameters": dict(layer.hyperparameters),
+        "parameters": parameters,
+        "native": asdict(layer.native),
+        "details": dict(layer.details),
+    }
+
+
+def _layer(record: Mapping[str, Any], arrays: Mapping[str, Array]) -> Layer:
+    parameters = {
+        name: Parameter(arrays[item["array"]], tuple(item["native"])) for name, item in record["parameters"].items()
+    }
+    native = _tuples(record["native"])
+    operators = tuple(Origin(**operator) for operator in native["operators"])
+    return Layer(
+        record["id"],
+        record["kind"],
+        tuple(record["inputs"]),
+        tuple(record["shape"]),
+        record["dtype"],
+        _tuples(record["hyperparameters"]),
+        parameters,
+        Native(native["tensor"], native["permutation"], operators),
+        _tuples(record["details"]),
+    )
+
+
+def _unsupported(record: Mapping[str, Any]) -> UnsupportedOperator:
+    values = _tuples(record)
+    return UnsupportedOperator(**{**values, "outputs": tuple(TensorSpec(**item) for item in values["outputs"])})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """numpy's scalars and arrays as JSON can hold them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a graph cannot hold {type(value).__name__}")

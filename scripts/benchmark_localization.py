@@ -1,0 +1,207 @@
+"""Plants known faults in converted models, localizes them and scores the answers: benchmarks/localization.{json,md}.
+
+Every case is on disk at once (``--work``), and a killed run goes on. Called by ``scripts/benchmark localization``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import ROOT, machine
+from planting import KINDS, Unfit, formats_of, plant
+
+from convfault.investigation import Findings, investigate
+from convfault.measurement import measure, measure_pair
+from convfault.model import Model
+from convfault.preparation import following, inspected
+from convfault.request import Context, Request
+
+PAIRS = ("tf>tflite", "tf>onnx", "tflite>onnx", "keras>tflite", "torch>onnx", "keras>tf", "tf>torch", "keras>onnx")
+PICTURES = 6
+SINGLE_SHARE = 2 / 3
+"""Of the cases carry one fault, the others two or three."""
+
+LOOSE: Mapping[str, frozenset[str]] = {
+    "input": frozenset({"input", "graph", "parameters", "hyperparameters"}),
+    "tool": frozenset({"tool", "graph", "parameters", "hyperparameters"}),
+}
+"""Kinds that count as right for a family whose faults are edits of the graph as well."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=int, default=300, help="how many cases to plant")
+    parser.add_argument("--models", default="mobilenetv2,inceptionv3,resnet101")
+    parser.add_argument("--pairs", default=",".join(PAIRS))
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long, with what there is")
+    parser.add_argument("--work", type=Path, default=ROOT / "localization-benchmark")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/localization")
+    chosen = parser.parse_args(arguments)
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + chosen.seconds
+    cells = [(model, pair) for model in chosen.models.split(",") for pair in chosen.pairs.split(",")]
+    for number in range(chosen.faults + len(cells)):
+        if time.monotonic() > deadline:
+            break
+        # The sound pairs first, then faults turn by turn, so that a run cut short has some of everything
+        cell = cells[number % len(cells)]
+        _case(*cell, None if number < len(cells) else number - len(cells), chosen.work)
+    found = [json.loads(path.read_text()) for path in sorted(chosen.work.glob("*.json"))]
+    results = {"machine": machine(), "cases": found}
+    chosen.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    chosen.out.with_suffix(".md").write_text(table(found))
+    print(table(found))
+
+
+def _case(model: str, pair: str, seed: int | None, work: Path) -> None:
+    """One case: the sound pair when ``seed`` is None, else with faults from this seed."""
+    place = work / f"{model}-{pair.replace('>', '-')}-{'sound' if seed is None else f'{seed:04d}'}.json"
+    if place.exists():
+        return
+    begun = time.monotonic()
+    record: dict[str, Any] = {"model": model, "pair": pair, "seed": seed, "planted": []}
+    try:
+        record |= _localized(model, pair, seed, work)
+    except Unfit as reason:
+        record["unfit"] = str(reason)
+    except Exception as error:
+        record["error"] = f"{type(error).__name__}: {error}"[:500]
+    record["seconds"] = round(time.monotonic() - begun, 1)
+    place.write_text(json.dumps(record, indent=1) + "\n")
+    print(place.stem, _told(record), f"{record['seconds']} s", flush=True)
+
+
+def _localized(model: str, pair: str, seed: int | None, work: Path) -> dict[str, Any]:
+    source, target = pair.split(">")
+    request, context = Request(model=model, src=source, dst=target, limit=PICTURES), Context()
+    sound = measure(request, context)
+    if seed is None:
+        return {"verdict": sound.comparison.verdict, **_answer(investigate(sound, context))}
+    assert sound.pair.target is not None
+    path = Path(sound.pair.target.path)
+    kinds = drawn(seed, _format(path))
+    faulty = work / f"faulty{path.suffix}"
+    batch = sound.sides[1].batches
+    assert sound.pair.target.signature is not None
+    inputs = batch.inputs(0, 2, sound.pair.target.signature, sound.sides[1].preprocessing)
+    planted = plant(path, kinds, seed, faulty, pictures=np.asarray(next(iter(inputs.values()))))
+    wrong = following(sound.pair.source, inspected(Model.from_path(str(faulty)), None, context), None)
+    damaged = replace(sound.pair, target=wrong, conversion=None)
+    found = measure_pair(damaged, request, context)
+    return {
+        "planted": [each.to_json() for each in planted],
+        "verdict": found.comparison.verdict,
+        **_answer(investigate(found, context)),
+    }
+
+
+def _format(path: Path) -> str:
+    suffixes = {".tflite": "tflite", ".onnx": "onnx", ".keras": "keras", ".pt2": "torch"}
+    return suffixes.get(path.suffix, "tensorflow")
+
+
+def drawn(seed: int, model_format: str) -> list[str]:
+    """Kinds of fault for a case, families in turn."""
+    random = np.random.default_rng(seed)
+    fitting = [name for name in KINDS if model_format in formats_of(name)]
+    count = 1 if random.random() < SINGLE_SHARE else int(random.integers(2, 4))
+    return [str(name) for name in random.choice(fitting, count, replace=False)]
+
+
+def _answer(found: Findings) -> dict[str, Any]:
+    details = found.localization or {}
+    return {
+        "faults": [fault.to_record() for fault in found.faults],
+        "alignment": details.get("alignment"),
+        "refused": details.get("refused"),
+        "left": details.get("max_abs_error_left"),
+        "examine_seconds": dict(found.seconds),
+    }
+
+
+def _told(case: Mapping[str, Any]) -> str:
+    if "unfit" in case or "error" in case:
+        return str(case.get("unfit") or case.get("error"))[:150]
+    planted = ", ".join(f"{each['kind']} at {each['location']}" for each in case["planted"]) or "sound"
+    found = ", ".join(f"{f['cause']} at {f['target_location']}" for f in _harmful(case)[:3])
+    return f"{planted} -> {found or 'nothing'}"
+
+
+def _harmful(case: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [fault for fault in case.get("faults", ()) if not fault["harmless"]]
+
+
+def score(case: Mapping[str, Any], planted: Mapping[str, Any]) -> dict[str, bool]:
+    """What of one planted fault was found: at all, its kind, and its location at rank 1 and among the first three.
+
+    With several faults in one file, rank counts how many of them could stand before it.
+    """
+    faults = _harmful(case)
+    extra = len(case["planted"]) - 1
+    names = {planted["location"], *planted["names"]}
+    at = [number for number, fault in enumerate(faults) if _names(fault) & names]
+    kinds = LOOSE.get(planted["family"], frozenset({planted["family"]}))
+    return {
+        "found": bool(faults),
+        "rank 1": any(number <= extra for number in at),
+        "rank 3": any(number <= 2 + extra for number in at),
+        "kind": any(faults[number]["kind"] in kinds for number in at),
+    }
+
+
+def _names(fault: Mapping[str, Any]) -> set[str]:
+    told = fault["evidence"].get("native_names", {})
+    return {
+        str(fault["target_location"]),
+        *told.get("target", ()),
+        *fault["evidence"].get("region", {}).get("target", ()),
+    }
+
+
+def table(cases: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join([*_summary(cases), "", *_misses(cases)]) + "\n"
+
+
+def _summary(cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    sound = [case for case in cases if case["seed"] is None and "error" not in case]
+    alarms = [case for case in sound if _harmful(case)]
+    yield "# Localization of planted faults\n"
+    yield f"Sound conversions: {len(sound)}, with a false alarm: {len(alarms)}.\n"
+    groups: dict[tuple[str, str], list[dict[str, bool]]] = defaultdict(list)
+    for case in cases:
+        for planted in case["planted"] if "faults" in case else ():
+            scores = score(case, planted)
+            for group in (("", "all"), ("family", planted["family"]), ("pair", case["pair"]), ("model", case["model"])):
+                groups[group].append(scores)
+    yield "| group | | faults | found | kind right | location at rank 1 | at rank 3 |"
+    yield "|---|---|---:|---:|---:|---:|---:|"
+    for (sort, name), scores in sorted(groups.items()):
+        shares = [
+            f"{100 * sum(item[key] for item in scores) / len(scores):.1f} %"
+            for key in ("found", "kind", "rank 1", "rank 3")
+        ]
+        yield f"| {sort} | {name} | {len(scores)} | {' | '.join(shares)} |"
+    skipped = Counter("unfit" if "unfit" in case else "error" for case in cases if "unfit" in case or "error" in case)
+    yield f"\nCases that could not be planted: {skipped['unfit']}; that failed: {skipped['error']}."
+
+
+def _misses(cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "## Misses\n"
+    yield "| case | planted | at | first answers |"
+    yield "|---|---|---|---|"
+    for case in cases:
+        name = f"{case['model']} {case['pair']} {case['seed']}"
+        if "error" in case:
+            yield f"| {name} | | | {case['error']} |"
+        for planted in case["planted"] if "faults" in case else ():
+            if not score(case, planted)["rank 1"]:
+                first = "; ".join(f"{f['cause']} at `{f['target_location']}`" for f in _harmful(case)[:3])
+                yield f"| {name} | {planted['kind']} | `{planted['location']}` | {first or 'nothing'} |"

@@ -1,0 +1,1 @@
+"""What scripts/measure_tolerance is made of."""

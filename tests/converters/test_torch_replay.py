@@ -1,0 +1,61 @@
+"""An exported program, replayed by functions of torch, computes what it computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from convfault.converters.torch_replay import _function, replayable
+
+PICTURES = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).reshape(2, 3, 4, 4)
+
+
+class Calling(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+
+def exported(function: Callable[[Any], Any]) -> Any:
+    return torch.export.export(Calling(function).eval(), (PICTURES,))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:, 0],
+        lambda x: x[:, -1:],
+        lambda x: x[:, :2, 1:],
+        lambda x: x[:, :, ::2, 1:3],
+        lambda x: torch.unsqueeze(x[:, 1], 1) * 2 + 1,
+        lambda x: torch.cat([x[:, :1], x[:, 1:]], 1).flatten(1),
+    ],
+)
+def test_what_is_written_in_brackets_is_replayed(function: Callable[[Any], Any]) -> None:
+    torch.testing.assert_close(replayable(exported(function))(PICTURES), function(PICTURES), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1),
+        lambda x: torch.nn.functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False),
+        lambda x: torch.nn.functional.adaptive_avg_pool2d(x, 1),
+    ],
+)
+def test_poolings_are_replayed_with_all_their_arguments(function: Callable[[Any], Any]) -> None:
+    torch.testing.assert_close(replayable(exported(function))(PICTURES), function(PICTURES), rtol=0, atol=0)
+
+
+def test_an_operator_without_a_function_is_named() -> None:
+    with pytest.raises(NotImplementedError, match="aten::no_such_operator"):
+        _function("no_such_operator")

@@ -1,0 +1,215 @@
+"""Crashes: what a tool's message blames, and the smallest model that still fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from convfault.cache import Cache
+from convfault.converters import route as routes
+from convfault.localization import crash, message, reduction, shrink
+from convfault.localization.crash import Failure
+from convfault.model import Model
+from convfault.preprocessing import Preprocessing
+
+NODE_BEFORE = 'File "/x/site-packages/onnx2torch/node_converters/conv.py", line 29, in _\n'
+MESSAGES = [
+    (
+        "NotImplementedError: Converter is not implemented (OperationDescription(domain='', "
+        "operation_type='ReduceMean', version=18))",
+        ("unsupported_operator", "ReduceMean", "18", "", ""),
+    ),
+    (
+        'NotImplementedError: "SAME_UPPER" auto_pad is not implemented',
+        ("unsupported_attribute", "", "", "", "auto_pad=SAME_UPPER"),
+    ),
+    (
+        "NotImplementedError: AvgPool with non symmetrical padding is not implemented.",
+        ("unsupported_attribute", "AvgPool", "", "", "non symmetrical padding"),
+    ),
+    (f"KeyError: 'onnx::Conv_542'\n{NODE_BEFORE}", ("missing_tensor", "Conv", "", "onnx::Conv_542", "")),
+    ("KeyError: 'axes'", ("unsupported_attribute", "", "", "", "axes")),
+    (
+        'ConverterError: <unknown>:0: error: loc(callsite(fused["ResizeBicubic:", "up/resize/ResizeBicubic@__inf_1"] '
+        "at x)): 'tf.ResizeBicubic' op is neither a custom op nor a flex op",
+        ("unsupported_operator", "ResizeBicubic", "", "up/resize/ResizeBicubic", ""),
+    ),
+    (
+        "error: failed to legalize operation 'tfl.fully_connected' that was explicitly marked illegal",
+        ("unsupported_operator", "tfl.fully_connected", "", "", ""),
+    ),
+    (
+        "DispatchError: No ONNX function found for <OpOverload(op='aten.linalg_matrix_exp', overload='default')>.",
+        ("unsupported_operator", "aten.linalg_matrix_exp", "", "", ""),
+    ),
+    (
+        "UnsupportedOperatorError: Exporting the operator 'aten::fft_fft2' to ONNX opset version 17 is not supported",
+        ("unsupported_operator", "aten::fft_fft2", "", "", ""),
+    ),
+    (
+        "ValueError: Tensorflow op [model/x: Betainc] is not supported",
+        ("unsupported_operator", "Betainc", "", "model/x", ""),
+    ),
+    (
+        "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for Det(11) node with name 'det'",
+        ("unsupported_operator", "Det", "11", "det", ""),
+    ),
+    (
+        "Fatal error: tf.StatefulPartitionedCall: PartitionedCall(-1) is not a registered function/op",
+        ("unsupported_operator", "PartitionedCall", "-1", "", ""),
+    ),
+    ("NotImplementedError: Unsupported TFLite OP 77 SHAPE", ("unsupported_operator", "SHAPE", "", "", "")),
+    ("error: unpack_from requires a buffer of at least 1815649086 bytes", ("bad_file", "", "", "", "")),
+    (
+        "ValueError: '/conv1/Conv_output_0_pad/' is not a valid root scope name.",
+        ("bad_name", "", "", "/conv1/Conv_output_0_pad/", ""),
+    ),
+    (
+        "ValueError: operands could not be broadcast together with shapes (16,8,1,5) (1,16,1,1)",
+        ("bad_shape", "", "", "", ""),
+    ),
+    ("RuntimeError: something went wrong", ("tool_crash", "", "", "", "")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "wanted"), MESSAGES)
+def test_messages_of_tools_are_read(text: str, wanted: tuple[str, ...]) -> None:
+    first, _, rest = text.partition("\n")
+    found = message.read(first, rest)
+    assert (found.cause, found.operator, found.version, found.node, found.attribute) == wanted
+
+
+@settings(deadline=None)
+@given(some.text(max_size=300))
+def test_any_text_is_read(text: str) -> None:
+    assert message.read(text, text).cause in crash.CAUSES
+
+
+def test_the_innermost_place_of_the_tool_is_the_stage() -> None:
+    log = (
+        'File "/a/convfault/child.py", line 63, in _ended\n'
+        'File "/a/site-packages/onnx2torch/converter.py", line 110, in convert\n' + NODE_BEFORE
+    )
+    assert message.read("KeyError: 'x'", log).stage == "onnx2torch/node_converters/conv.py, _"
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    base = {"from": "onnx", "to": "torch", "tool": "onnx2torch", "tool_version": "1.5.15", "status": "error"}
+    return {**base, "message": MESSAGES[0][0], "log": "", "options": {}, **changes}
+
+
+def test_a_crash_is_explained_with_operator_and_version() -> None:
+    suspect = crash.explain(Failure(record()), alternatives=("onnx>tf:onnx2tf",))
+    assert (suspect.kind, suspect.cause) == ("tool", "unsupported_operator")
+    assert "ReduceMean-18" in suspect.explanation
+    assert "onnx>tf:onnx2tf" in suspect.suggestion
+    assert suspect.evidence["operator"] == "ReduceMean"
+    assert suspect.edit is None
+
+
+def test_time_and_memory_are_resources_and_an_unreadable_target_is_told() -> None:
+    assert crash.explain(Failure(record(status="timeout"))).cause == "resources"
+    assert crash.explain(Failure(record(status="memory"))).cause == "resources"
+    unreadable = Failure(record(status="ok"), "PartitionedCall(-1) is not a registered function/op")
+    suspect = crash.explain(unreadable)
+    assert suspect.cause == "unreadable_target"
+    assert "PartitionedCall" in suspect.explanation
+
+
+def test_every_cause_has_its_text() -> None:
+    assert {cause for cause, _ in message.PATTERNS} <= set(crash.CAUSES)
+
+
+@settings(max_examples=100, deadline=None)
+@given(size=some.integers(1, 200), data=some.data())
+def test_what_is_needed_is_all_that_is_left(size: int, data: some.DataObject) -> None:
+    needed = data.draw(some.sets(some.integers(0, size - 1), min_size=1, max_size=3))
+    tried: list[tuple[int, ...]] = []
+
+    def fails(kept: tuple[int, ...]) -> bool:
+        tried.append(kept)
+        return needed <= set(kept)
+
+    assert set(reduction.smallest(size, fails)) == needed
+    assert len(tried) <= 20 * len(needed) * (int(np.log2(size)) + 2)
+
+
+def test_a_right_guess_is_all_that_is_tried() -> None:
+    tried: list[tuple[int, ...]] = []
+
+    def fails(kept: tuple[int, ...]) -> bool:
+        tried.append(kept)
+        return 57 in kept
+
+    assert reduction.smallest(100, fails, [(57,)]) == (57,)
+    assert tried == [(57,)]
+
+
+def chain(folder: Path, culprit: str) -> Model:
+    """Six convolutions, then ``ReduceMean-18``, ``identity`` (a weight behind an Identity) or what is ``sound``."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(0)
+    arrays = {f"w{i}": random.standard_normal((3, 3, 3, 3)).astype(np.float32) for i in range(7)}
+    arrays["axes"] = np.asarray([2, 3], np.int64)
+    nodes, current = [], "x"
+    for i in range(6):
+        nodes += [helper.make_node("Conv", [current, f"w{i}"], [f"c{i}"], name=f"conv{i}", pads=[1] * 4)]
+        nodes += [helper.make_node("Relu", [f"c{i}"], [f"r{i}"], name=f"relu{i}")]
+        current = f"r{i}"
+    shape = [1, 3, 8, 8]
+    if culprit == "ReduceMean-18":
+        nodes += [helper.make_node("ReduceMean", [current, "axes"], ["y"], name="pool")]
+        shape = [1, 3, 1, 1]
+    elif culprit == "identity":
+        nodes += [helper.make_node("Identity", ["w6"], ["w7"], name="same")]
+        nodes += [helper.make_node("Conv", [current, "w7"], ["y"], name="last", pads=[1] * 4)]
+    else:
+        nodes += [helper.make_node("Relu", [current], ["y"], name="last")]
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(value, name) for name, value in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    path = folder / "chain.onnx"
+    onnx.save(model, path)
+    return Model(str(path), "onnx", preprocessing=Preprocessing(size=(8, 8), layout="NCHW"))
+
+
+@pytest.mark.parametrize(
+    ("culprit", "nodes"),
+    [
+        ("ReduceMean-18", (("ReduceMean", "pool"),)),
+        ("identity", (("Identity", "same"), ("Conv", "last"))),
+    ],
+)
+def test_a_model_that_crashes_its_converter_is_shrunk(
+    tmp_path: Path, culprit: str, nodes: tuple[tuple[str, str], ...]
+) -> None:
+    import onnx
+
+    (tmp_path / "out").mkdir()
+    (hop,) = routes.parse("onnx>torch:onnx2torch").hops
+    found = shrink.shrink(hop, chain(tmp_path, culprit), tmp_path / "out", Cache(tmp_path / "cache"))
+    assert found is not None
+    assert found.nodes == nodes
+    assert len(onnx.load(found.model.path).graph.node) == len(nodes)
+    assert str(found).startswith(f"smallest: {len(nodes)} of ")
+    suspect = crash.explain(
+        Failure(record(message="KeyError: 'w7'" if culprit == "identity" else MESSAGES[0][0])), found
+    )
+    assert suspect.source_location == nodes[-1][1]
+
+
+def test_a_model_that_converts_is_not_shrunk(tmp_path: Path) -> None:
+    (hop,) = routes.parse("onnx>torch:onnx2torch").hops
+    assert shrink.shrink(hop, chain(tmp_path, "sound"), tmp_path, Cache(tmp_path / "cache")) is None
