@@ -19,7 +19,7 @@ import typer
 
 import convfault
 from convfault.errors import UnknownNameError, UsageError
-from convfault.flags import Outputs, shared
+from convfault.flags import OUTPUT, Outputs, shared
 from convfault.guard import guarded
 from convfault.matrix.selection import Selection, Work
 from convfault.request import Context, Request
@@ -92,13 +92,22 @@ def diff(
 
 
 LOCALIZE_EXAMPLES = """
-Name the faults that make a converted model differ from its source: where they are, what they are, what each one causes.
+Tell where and why a converted model differs from its source: which layers, what is the matter with them, what each
+fault causes alone, and what is left when it is undone.
+
+Names are those that the models' own files use. Alike faults are told together; differences that change no answer are \
+only counted. The page (--html) has the errors along the network, the layers round each fault on both sides, and what \
+is known about its cause.
 
 [bold]Examples[/]
 
   convfault localize --model inceptionv3 --src tf --dst tflite --tool-option tflite_converter.optimizations=DEFAULT
 
   convfault localize my_model.keras my_model.tflite --data pictures/ --html faults.html
+
+  convfault localize my_model.onnx --dst torch --junit faults.xml --quiet
+
+[bold]Exit codes[/]  0 the models agree · 1 they differ · 2 wrong usage, unreadable input or missing package
 """
 
 
@@ -112,16 +121,28 @@ def localize(
     reproducer: Annotated[
         Path | None,
         typer.Option(
-            "--reproducer", metavar="DIR", help="Write a model, a script with the tool alone, an issue's text."
+            "--reproducer",
+            metavar="DIR",
+            help="Write a model, a script with the tool alone, an issue's text.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    model_explorer: Annotated[
+        Path | None,
+        typer.Option(
+            "--model-explorer",
+            help="Write every layer's error as per-node data, to colour the target in Google's Model Explorer.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
 ) -> None:
     from convfault import delivery, pipeline
 
-    outputs.check()
+    outputs.check(model_explorer)
     with _progress(outputs) as progress:
         found = pipeline.localize(request, replace(context, progress=progress), reproducer)
-    delivery.report(replace(found, command_line=shlex.join(["convfault", *sys.argv[1:]])), outputs)
+    found = replace(found, command_line=shlex.join(["convfault", *sys.argv[1:]]))
+    delivery.report(found, outputs, model_explorer)
     raise typer.Exit(found.exit_code)
 
 

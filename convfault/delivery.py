@@ -24,14 +24,15 @@ PICTURES = (".svg", ".png")
 """How the name of a heat map ends."""
 
 
-def report(found: Report, outputs: Outputs) -> None:
-    """A comparison of two models."""
-    from convfault.render import html, junit, terminal
+def report(found: Report, outputs: Outputs, node_data: Path | None = None) -> None:
+    """A comparison of two models; ``node_data`` is a file for Model Explorer."""
+    from convfault.render import html, junit, model_explorer, terminal
 
     written = _write(
         (outputs.json, lambda: json.dumps(found.to_record(), indent=1, allow_nan=False) + "\n"),
         (outputs.html, lambda: html.page(found)),
         (outputs.junit, lambda: junit.document(found)),
+        (node_data, lambda: model_explorer.document(found)),
     )
     if not outputs.quiet:
         terminal.show(found, written=written)

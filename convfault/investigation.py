@@ -18,6 +18,7 @@ from convfault.frameworks.runs import Pass
 from convfault.localization import crash, faults, tool
 from convfault.localization.crash import Failure
 from convfault.localization.gather import Material, gather
+from convfault.localization.knowledge import about
 from convfault.localization.reproducer import Subject
 from convfault.localization.shrink import Shrunk, shrink
 from convfault.localization.suspect import Suspect
@@ -95,7 +96,8 @@ def _crashed(found: Measurement, context: Context) -> Findings:
         ways = tool.alternatives(conversion.route, len(conversion.hops) - 1, conversion.source.format)
         suspect = crash.explain(failure, shrunk, tuple(str(way) for way in ways))
     subject = Subject(shrunk.model if shrunk else source, failure.record, suspect)
-    return Findings((faults.alone(suspect),), subject=subject)
+    fault = faults.alone(suspect)
+    return Findings((fault,), localization={"causes": about([fault])}, subject=subject)
 
 
 def _shrunk(hop: Hop, source: Model, failure: Failure, context: Context, hints: tuple[str, ...]) -> Shrunk | None:

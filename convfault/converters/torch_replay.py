@@ -15,6 +15,8 @@ NORMS = ("aten::batch_norm", "aten::_native_batch_norm_legit_no_training")
 INDEXING = ("aten::select", "aten::slice")
 """Operators that no function of torch has the name of: they are written in brackets."""
 TO_THE_END = 2**63 - 1
+CONSTANTS = ("aten::lift_fresh", "aten::lift_fresh_copy", "aten::detach", "aten::detach_")
+"""Operators that stand where a module's code makes a tensor of numbers: they hand it on."""
 
 
 def replayable(program: Any) -> Any:
@@ -95,6 +97,8 @@ def _call(target: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> 
     given = _arguments(target, arguments, named)
     if target._schema.name in INDEXING:
         return _indexed(**given)
+    if target._schema.name in CONSTANTS:
+        return given["self"]
     function = _function(target._schema.name.partition("::")[2].rstrip("_"))
     places = [given.pop("self")] if "self" in given else []
     known = _parameters(function)

@@ -77,8 +77,10 @@ def arranged(value: Array, order: tuple[int, ...] | None) -> Array:
 
 def size(value: Array) -> float:
     """The largest finite magnitude."""
-    finite = value[np.isfinite(value)]
-    return float(np.abs(finite).max(initial=0))
+    if value.size == 0:
+        return 0.0
+    largest = max(float(value.max()), -float(value.min()))  # without a copy: NaN comes through
+    return largest if np.isfinite(largest) else float(np.abs(value[np.isfinite(value)]).max(initial=0))
 
 
 def largest_difference(expected: Array, actual: Array) -> float:
@@ -86,10 +88,14 @@ def largest_difference(expected: Array, actual: Array) -> float:
     if expected.shape != actual.shape:
         return np.inf
     with np.errstate(invalid="ignore", over="ignore"):
-        differences = np.abs(expected - actual if expected.dtype.kind == "f" else expected.astype(float) - actual)
-    if not np.isfinite(differences).all():
+        differences = np.asarray(expected - actual if expected.dtype.kind == "f" else expected.astype(float) - actual)
+        np.abs(differences, out=differences)
+    largest = float(differences.max(initial=0))
+    if np.isfinite(largest):
+        return largest
+    with np.errstate(invalid="ignore"):
         same = (expected == actual) | ((expected != expected) & (actual != actual))
-        differences = np.where(same, 0, differences)
+    differences = np.where(same, 0, differences)
     return float(np.inf if np.isnan(differences).any() else differences.max(initial=0))
 
 

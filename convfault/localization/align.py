@@ -90,10 +90,10 @@ def _searched(source: Graph, target: Graph, known: Resemblance, equal: Array | N
 def _tightened(direct: Problem, assignment: Array) -> Array:
     """With layers at the edge of a gap matched rather than equal ones inside it: more direct connections are kept."""
     for _ in range(2 * PASSES):
-        gradient = direct.gradient(assignment)
+        gradient, matched = direct.gradient(assignment), _matched(assignment)
         held = np.where(assignment > 0, gradient, -np.inf)
-        rows = np.where(assignment.any(1)[:, None] | ~assignment.any(0)[None, :], 0, gradient - held.max(0)[None, :])
-        columns = np.where(assignment.any(0)[None, :] | ~assignment.any(1)[:, None], 0, gradient - held.max(1)[:, None])
+        rows = np.where(matched[0] | ~matched[1], 0, gradient - held.max(0)[None, :])
+        columns = np.where(matched[1] | ~matched[0], 0, gradient - held.max(1)[:, None])
         gains = np.maximum(rows, columns)
         at, place = np.unravel_index(int(np.argmax(gains)), gains.shape)
         if gains[at, place] < LEAST:
@@ -104,10 +104,16 @@ def _tightened(direct: Problem, assignment: Array) -> Array:
     return assignment
 
 
+def _matched(assignment: Array) -> tuple[Array, Array]:
+    """Which layers of the source (a column) and of the target (a row) are matched."""
+    return np.asarray(assignment.any(1))[:, None], np.asarray(assignment.any(0))[None, :]
+
+
 def _filled(problem: Problem, assignment: Array) -> Array:
-    """With what was left over between matched layers matched too: a layer of a wrong kind stands where a right one did."""
+    """With what was left between matched layers matched too: a layer of a wrong kind stands where a right one did."""
     for _ in range(PASSES):
-        left = ~assignment.any(1)[:, None] & ~assignment.any(0)[None, :]
+        matched = _matched(assignment)
+        left = ~matched[0] & ~matched[1]
         added = best_pairs(np.where(left, problem.gradient(assignment), 0.0), LEAST)
         if not added.any():
             break
@@ -127,10 +133,11 @@ def _settled(alone: Array, wirings: tuple[Wiring, Wiring], start: Array) -> Arra
 
 
 def _problem(alone: Array, wirings: tuple[Wiring, Wiring], matched: Array) -> Problem:
+    rows, columns = _matched(matched)
     slots = sorted(set(wirings[0].slots) & set(wirings[1].slots))
     return Problem(
         alone,
-        (wirings[0].reaching(matched.any(1)), wirings[1].reaching(matched.any(0))),
+        (wirings[0].reaching(rows[:, 0]), wirings[1].reaching(columns[0])),
         tuple((wirings[0].slots[slot], wirings[1].slots[slot]) for slot in slots),
     )
 

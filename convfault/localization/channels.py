@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
+from scipy.spatial import cKDTree
 
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.kinds import POINTWISE, REDUCTIONS
@@ -24,8 +23,14 @@ SAME = 0.05
 """Mean distance of paired filters, in standard deviations of each figure, up to which they are the same ones."""
 
 
+SORTED = 0.02
+"""The same for the figures sorted one by one, which those of other filters come near to when there are many."""
+
+
 def order_of(source: Layer, target: Layer) -> Order | None:
     """The target's filter ``i`` is the source's filter ``order[i]``; None: they are not the same filters."""
+    if not _like_norms(source, target):  # quick, and so for nearly all that are not permuted
+        return None
     figures = [_figures(layer) for layer in (source, target)]
     if figures[0] is None or figures[1] is None or figures[0].shape != figures[1].shape:
         return None
@@ -34,11 +39,21 @@ def order_of(source: Layer, target: Layer) -> Order | None:
         return None
     told = spread > 1e-9 * np.abs(middle)
     a, b = (((item - middle) / np.where(told, spread, 1))[:, told] for item in figures)
-    if np.abs(np.sort(a, axis=0) - np.sort(b, axis=0)).mean() > SAME:  # cheap, and false for nearly all
+    if np.abs(np.sort(a, axis=0) - np.sort(b, axis=0)).mean() > SORTED:
         return None
-    distances = cdist(b, a)
-    rows, columns = linear_sum_assignment(distances)
-    return tuple(columns.tolist()) if distances[rows, columns].mean() < SAME else None
+    distances, nearest = cKDTree(a).query(b)
+    unique = len(np.unique(nearest)) == len(nearest)
+    return tuple(nearest.tolist()) if unique and distances.mean() < SAME else None
+
+
+def _like_norms(source: Layer, target: Layer) -> bool:
+    """Whether the sorted norms of two layers' filters are the same."""
+    arrays = [layer.parameters["weights"].values for layer in (source, target) if "weights" in layer.parameters]
+    if len(arrays) < 2 or arrays[0].shape[-1:] != arrays[1].shape[-1:] or arrays[0].size != arrays[1].size:
+        return not arrays
+    flat = [array.reshape(-1, array.shape[-1]) for array in arrays]
+    norms = [np.sort(np.sqrt(np.einsum("kf,kf->f", array, array, dtype=np.float64))) for array in flat]
+    return bool(np.abs(norms[0] - norms[1]).mean() <= SORTED * norms[0].std())
 
 
 def _figures(layer: Layer) -> Array | None:

@@ -7,7 +7,6 @@ where undoing either alone changes nothing or makes it worse.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,10 +18,14 @@ from convfault.localization.case import Case
 from convfault.localization.suspect import Suspect
 from convfault.relax import evaluate
 from convfault.relax.edits import Edit
-from convfault.relax.graph import Array, Graph
+from convfault.relax.graph import Array, Graph, Layer
 
-BUDGET_SECONDS = 12.0
-"""For all trials; with many suspects fewer pictures are used, the worst first."""
+BUDGET = 1.0e12
+"""Multiplications that all trials may take together, about 20 s on two cores; with many suspects fewer pictures are
+used, those that deviate most. Counted rather than timed, so that a busy machine gives the same answers."""
+
+ELEMENTWISE = 4.0
+"""Multiplications that moving one value through memory costs as much as."""
 
 Outputs = tuple[Array, ...]
 
@@ -85,10 +88,8 @@ class _Trials:
         self.graph, self.expected = case.target.graph, _outputs(case.source.graph, case.source.values)
         self.edits = [usable(suspect.edit, self.graph) for suspect in suspects]
         self.values: Mapping[str, Array] = case.target.values
-        begun = time.monotonic()
         self.mended, self.mended_values = self._mended()
-        seconds = time.monotonic() - begun
-        self.count = self._affordable(seconds, len(next(iter(self.expected), ())))
+        self.count = self._affordable(len(next(iter(self.expected), ())))
         if self.count < len(next(iter(self.expected), ())):
             self._take(self._worst()[: self.count])
         self.before = deviation(_outputs(self.graph, self.values), self.expected)
@@ -99,10 +100,15 @@ class _Trials:
         graph = applied(self.graph, self.edits)
         return graph, resumed(self.graph, self.values, graph, everything=True)
 
-    def _affordable(self, seconds: float, pictures: int) -> int:
-        """How many pictures all trials can take; one trial costs about half of a whole run, and each suspect two."""
-        expected = max(seconds, 1e-3) * sum(edit is not None for edit in self.edits)
-        return max(1, min(pictures, int(pictures * BUDGET_SECONDS / expected) if expected else pictures))
+    def _affordable(self, pictures: int) -> int:
+        """How many pictures all trials can take, two for each suspect."""
+        costs = {layer.id: multiplications(layer) for layer in self.graph}
+        total = 0.0
+        for edit in self.edits:
+            if edit is not None:
+                touched = self.graph.descendants(changed(self.graph, edit.apply(self.graph)) & costs.keys())
+                total += 2 * sum(costs[name] for name in touched)
+        return max(1, min(pictures, int(BUDGET / total) if total else pictures))
 
     def _worst(self) -> Array:
         """The pictures' rows, those that deviate most first."""
@@ -150,13 +156,26 @@ def resumed(before: Graph, values: Mapping[str, Array], after: Graph, everything
 
     Holds the outputs, or every layer's value. Layers are told apart by identity, since edits share what they leave.
     """
-    changed = {layer.id for layer in after if layer.id not in before or before[layer.id] is not layer}
     known = {name: value for name, value in values.items() if name in after}
     keep = tuple(layer.id for layer in after) if everything else ()
     try:
-        return evaluate.resume(after, known, changed, keep)
+        return evaluate.resume(after, known, changed(before, after), keep)
     except ConvfaultError:  # an edit whose shapes do not fit what is behind it: no answer, the largest deviation
         return {}
+
+
+def changed(before: Graph, after: Graph) -> set[str]:
+    """The layers of an edited graph that are not those of the one before."""
+    return {layer.id for layer in after if layer.id not in before or before[layer.id] is not layer}
+
+
+def multiplications(layer: Layer) -> float:
+    """About how many a picture takes: of the weights at every place of the output, else a few for each value."""
+    values = float(np.prod(layer.shape[1:]))
+    weights = layer.parameters.get("weights")
+    if weights is None:
+        return values * ELEMENTWISE
+    return float(weights.values.size) * values / max(layer.shape[-1], 1)
 
 
 def deviation(found: Outputs, expected: Outputs) -> Deviation:

@@ -17,6 +17,8 @@ from convfault.localization import blame, divergence, effect, faults, graph, hyp
 from convfault.localization.align import align
 from convfault.localization.blame import Vote
 from convfault.localization.case import Case, Hop, Subject
+from convfault.localization.illustration import illustrated
+from convfault.localization.knowledge import about
 from convfault.localization.suspect import Suspect
 from convfault.model import Model
 from convfault.preprocessing import Preprocessing
@@ -71,17 +73,23 @@ def run(
         effects = effect.measured(case, suspects, step)
     with stages.stage("blame"):
         verdict = blame.verdict(case, effects, _vote(material["source"]), _vote(material["target"]))
+    everyone = [*suspects, *verdict.suspects]
+    with stages.stage("draw"):
+        order = [suspect for suspect, _ in faults.ordered(case, everyone, effects)]
+        found = illustrated(case, order, faults.ranked(case, everyone, effects))
     return {
-        "faults": [fault.to_record() for fault in faults.ranked(case, [*suspects, *verdict.suspects], effects)],
+        "faults": [fault.to_record() for fault in found],
         "attribution": verdict.to_record(),
         "localization": {
             "alignment": _alignment(case),
             "divergence": [item.to_record() for item in steps],
             "pictures": list(case.pictures),
             "measured_on": effects.pictures,
-            "max_abs_error_left": effects.left.max_abs_error,
+            "max_abs_error_left": _finite(effects.left.max_abs_error),
             "top1_disagreement_left": effects.left.top1_disagreement,
             "unsupported": _unsupported(case),
+            "target_nodes": {layer.id: faults.native_names(layer) for layer in case.target.graph},
+            "causes": about(found),
         },
         "seconds": stages.seconds,
     }
@@ -125,6 +133,10 @@ def _alignment(case: Case) -> dict[str, Any]:
         "target_layers": len(case.target.graph),
         "confidence": round(alignment.confidence, 4),
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _unsupported(case: Case) -> list[dict[str, str]]:

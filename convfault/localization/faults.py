@@ -17,10 +17,15 @@ def ranked(case: Case, suspects: Sequence[Suspect], effects: Effects) -> list[Fa
 
     Suspects behind the measured ones have no effect of their own.
     """
+    return [_fault(case, rank, *pair) for rank, pair in enumerate(ordered(case, suspects, effects), 1)]
+
+
+def ordered(case: Case, suspects: Sequence[Suspect], effects: Effects) -> list[tuple[Suspect, Effect]]:
+    """The suspects with their effects, in the order of the faults that ``ranked`` makes of them."""
     nothing = [Effect(effects.before)] * (len(suspects) - len(effects.each))
     pairs = list(zip(suspects, [*effects.each, *nothing], strict=True))
     order = sorted(range(len(pairs)), key=lambda number: (*_weight(case, *pairs[number]), number))
-    return [_fault(case, rank, *pairs[number]) for rank, number in enumerate(order, 1)]
+    return [pairs[number] for number in order]
 
 
 def alone(suspect: Suspect) -> Fault:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from convfault.localization import scores as answers
 from convfault.localization.case import Case, Subject
+from convfault.localization.scores import Scores, distance, error_between, logits
 from convfault.localization.suspect import Suspect
 from convfault.relax.edits import Edit, Insert, SetParameters
 from convfault.relax.graph import Array, Graph, Layer, Parameter
@@ -25,29 +27,9 @@ UNITS = (255.0, 256.0, 100.0, 1000.0, 127.0, 128.0)
 """Units that probabilities are given in: bytes, per cent, per mille, signed bytes."""
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What both sides answer, (pictures, classes), and the layers of the graphs that the answers are."""
-
-    source: Array
-    target: Array
-    source_layer: str
-    target_layer: str
-
-    @property
-    def error(self) -> float:
-        """Largest difference, infinite where the numbers of classes differ."""
-        return _error(self.source, self.target) if self.source.shape == self.target.shape else float("inf")
-
-    def renumbered(self, columns: Sequence[int | None]) -> Array:
-        """The target's answers by the source's numbers: class ``i`` is the target's ``columns[i]`` (None: missing)."""
-        kept = [0 if column is None else column for column in columns]
-        return np.where([column is None for column in columns], 0.0, self.target[:, kept])
-
-
 def examine(case: Case) -> list[Suspect]:
     """Suspects of kind ``input``: ``label_offset``, ``permuted_labels``, ``output_scale``."""
-    scores = _scores(case)
+    scores = answers.of(case)
     if scores is None or scores.error <= case.tolerance or not np.isfinite(scores.source).all():
         return []
     unit = _unit(scores, case.tolerance)
@@ -62,51 +44,15 @@ def examine(case: Case) -> list[Suspect]:
     return [] if columns is None else [_suspect(case, scores, columns, weighed)]
 
 
-def _scores(case: Case) -> Scores | None:
-    """The first output of each side where both are scores of classes."""
-    try:
-        one, other = case.source.outputs[0], case.target.outputs[0]
-    except (IndexError, ValueError):
-        return None
-    one, other = one.reshape(len(one), -1).astype(np.float64), other.reshape(len(other), -1).astype(np.float64)
-    shapes = [
-        case.source.graph[case.source.graph.outputs[0]].shape,
-        case.target.graph[case.target.graph.outputs[0]].shape,
-    ]
-    if any(sum(side > 1 for side in shape[1:]) != 1 for shape in shapes) or min(one.shape[1], other.shape[1]) < 2:
-        return None
-    return Scores(one, other, case.source.graph.outputs[0], case.target.graph.outputs[0])
-
-
-def _error(one: Array, other: Array) -> float:
-    with np.errstate(all="ignore"):
-        found = float(np.abs(one - other).max(initial=0.0))
-    return found if np.isfinite(found) else float("inf")
-
-
 def _unit(scores: Scores, tolerance: float) -> float | None:
     """The factor between the answers, where it is that of a usual unit."""
     if scores.source.shape != scores.target.shape:
         return None
     for unit in (*UNITS, *(1 / unit for unit in UNITS)):
         limit = max(tolerance, 1e-5 * float(np.abs(scores.source).max()))
-        if _error(scores.source, scores.target / unit) <= limit:
+        if error_between(scores.source, scores.target / unit) <= limit:
             return unit
     return None
-
-
-def logits(values: Array) -> Array:
-    """Scores up to a constant of each picture: the logarithm of probabilities, else the values themselves."""
-    sums = values.sum(axis=1)
-    if values.min() >= 0 and np.abs(sums - 1).max() <= 1e-2:
-        values = np.log(np.maximum(values, 1e-30))
-    return np.asarray(values)
-
-
-def distance(one: Array, other: Array) -> float:
-    """Root mean square difference of two logits after the constants of each picture are taken out."""
-    one, other = (values - values.mean(axis=1, keepdims=True) for values in (one, other))
-    return float(np.sqrt(np.mean((one - other) ** 2)))
 
 
 def _shifted(scores: Scores) -> tuple[int | None, ...] | None:
@@ -181,7 +127,7 @@ def _by_answers(scores: Scores, tolerance: float) -> tuple[int, ...] | None:
     columns = _assigned(logits(scores.source).T, logits(scores.target).T)
     if columns is None:
         return None
-    left = _error(scores.source, scores.renumbered(columns))
+    left = error_between(scores.source, scores.renumbered(columns))
     noise = 1e-5 * float(np.abs(scores.source).max())
     return columns if left <= max(min(tolerance, scores.error / CLEARLY), noise) else None
 
@@ -209,7 +155,7 @@ def _suspect(case: Case, scores: Scores, columns: Sequence[int | None], weighed:
     steps = {column - i for i, column in enumerate(columns) if column is not None}
     offset = len(steps) == 1 or have != count or len({step % count for step in steps}) == 1
     moved = [i for i, column in enumerate(columns) if column != i]
-    before, after = scores.error, _error(scores.source, scores.renumbered(columns))
+    before, after = scores.error, error_between(scores.source, scores.renumbered(columns))
     evidence = {
         "classes": {"source": count, "target": have},
         "columns": list(columns),

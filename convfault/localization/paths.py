@@ -34,10 +34,12 @@ def readers_of(graph: Graph) -> list[tuple[int, ...]]:
 
 
 def path_scores(source: Graph, target: Graph, scores: Array) -> Array:
-    """(source layers, target layers) → score of the best alignment of paths through the pair; ``scores`` of one pair."""
+    """(source layers, target layers) → score of the best alignment through the pair; ``scores`` are of pairs alone."""
     before = _sweep(scores, inputs_of(source), inputs_of(target))
     backwards = scores[::-1, ::-1]
-    turned = [[[len(graph) - 1 - p for p in item] for item in reversed(readers_of(graph))] for graph in (source, target)]
+    turned = [
+        [[len(graph) - 1 - p for p in item] for item in reversed(readers_of(graph))] for graph in (source, target)
+    ]
     behind = _sweep(backwards, turned[0], turned[1])[::-1, ::-1]
     return np.asarray(before + behind - scores)
 
@@ -91,7 +93,7 @@ class _Columns:
         return np.asarray(row[self.padded].max(0))
 
     def mean_of_best(self, rows: Array) -> Array:
-        """For each layer: each of these rows' best among the layer's neighbours, averaged; where one side has one, the best."""
+        """For each layer: each row's best among the layer's neighbours, averaged; where one side has one, the best."""
         result = np.zeros(self.padded.shape[1])
         for size, (columns, neighbours) in self.groups.items():
             best = rows[:, neighbours].max(2)  # rows, columns, neighbours

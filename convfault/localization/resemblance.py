@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,7 @@ def form_of(source: Layer, target: Layer) -> float:
     return 1.0 - 0.3 * unequal - shape - arrays
 
 
-@lru_cache(maxsize=None)
+@cache
 def related(source: str, target: str) -> bool:
     """Whether two kinds are equal or such that one may be written for the other."""
     return source == target or any(source in family and target in family for family in FAMILIES)
@@ -149,7 +149,9 @@ def _parameters(source: Graph, target: Graph) -> tuple[Array, tuple[Array, Array
     return result, known
 
 
-def _values(source: Graph, target: Graph, source_values: Mapping[str, Array], target_values: Mapping[str, Array]) -> Array:
+def _values(
+    source: Graph, target: Graph, source_values: Mapping[str, Array], target_values: Mapping[str, Array]
+) -> Array:
     sides = [
         {at: given[layer.id] for at, layer in enumerate(graph) if layer.id in given}
         for graph, given in ((source, source_values), (target, target_values))
@@ -172,11 +174,8 @@ def _alike(shape: tuple[int, int], drawn: list[dict[int, Array]], keys: list[dic
 
 
 def drawing(array: Array) -> Array:
-    """Up to ``SAMPLE`` elements of an array as float64, the same ones for every array of its shape; NaN and inf as 0."""
-    if array.size <= SAMPLE:
-        picked = array.reshape(-1)
-    else:
-        picked = array[_places(array.shape)]
+    """Up to ``SAMPLE`` elements as float64, the same ones for every array of the shape; NaN and inf as 0."""
+    picked = array.reshape(-1) if array.size <= SAMPLE else array[_places(array.shape)]
     return np.nan_to_num(picked.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -192,7 +191,7 @@ def _speaks(vector: Array) -> bool:
 
 
 def closeness(a: Array, b: Array) -> Array:
-    """1 for equal rows of (n, k) and (m, k), 0.97 after 8-bit rounding, near 0 for unrelated ones; up to 0.8 for scaled."""
+    """1 for equal rows of (n, k) and (m, k), 0.97 after 8-bit rounding, up to 0.8 when scaled, near 0 for others."""
     squares = (a**2).sum(1)[:, None], (b**2).sum(1)[None, :]
     distances = np.sqrt(np.maximum(squares[0] + squares[1] - 2 * a @ b.T, 0))
     apart = distances / (np.sqrt(squares[0]) + np.sqrt(squares[1]) + NOTHING)
@@ -201,5 +200,3 @@ def closeness(a: Array, b: Array) -> Array:
     correlation = np.clip(centred[0] @ centred[1].T / np.outer(*norms), 0, 1)
     certainty = 1 - 1 / np.sqrt(max(a.shape[1], 2))  # a few numbers correlate by chance
     return np.asarray(np.maximum(1 - 4 * apart, 0.8 * correlation**2 * certainty).clip(0, 1))
-
-

@@ -16,9 +16,7 @@ PERMUTED = 0.9
 """How sure equal filters in another order are."""
 
 
-def judged(
-    source: Graph, target: Graph, pairs: Array, known: Resemblance | None = None
-) -> tuple[list[Match], bool]:
+def judged(source: Graph, target: Graph, pairs: Array, known: Resemblance | None = None) -> tuple[list[Match], bool]:
     """The matches of an assignment (position in the source → in the target, -1: none) that hold.
 
     Layers of unrelated kinds hold only between matched neighbours. Also tells whether no parameters speak against any.
@@ -40,6 +38,8 @@ def judged(
         if layer.kind != other.kind and not (before > 0 and behind > 0):
             continue
         values = float(known.values[at, place]) if known is not None else 0.0
+        if not before and not behind and max(likeness or 0.0, values) < NEAR:
+            continue
         matches.append(_match(layer, other, (before + behind) / 2, likeness, values))
     permuted = orders(source, target, {match.source: match.target for match in matches}, known_orders)
     return [replace(match, order=permuted.get(match.source)) for match in matches], settled

@@ -211,6 +211,7 @@ def alternatives(route: Route, guilty: int | None = None, source_format: str | N
     hops = range(len(route.hops)) if guilty is None else (guilty,)
     blamed = {_name(route.hops[index]) for index in hops}
     found = [*_without_options(route), *_around(route, blamed, source_format), *_other_options(route, hops)]
+    found += [item for index in hops if index > 0 for item in _other_before(route, index, source_format)]
     seen, kept = {str(route)}, []
     for item in found:
         if str(item.route) not in seen:
@@ -266,4 +267,17 @@ def _other_options(route: Route, hops: range | tuple[int, ...]) -> list[Alternat
             changed = replace(hop, options={**hop.options, **values})
             words = ", ".join(f"{hop.converter.tool}.{name}={print_value(value)}" for name, value in values.items())
             found.append(Alternative(Route((*route.hops[:index], changed, *route.hops[index + 1 :])), f"with {words}"))
+    return found
+
+
+def _other_before(route: Route, index: int, source_format: str | None) -> list[Alternative]:
+    """What feeds a blamed hop otherwise: another tool before it, and other options of what stands before it."""
+    found = []
+    for item in routes.all_routes(route.source, route.target, len(route.hops)):
+        fits = source_format is None or source_format in item.hops[0].converter.formats
+        same = [_name(hop) for hop in item.hops[index:]] == [_name(hop) for hop in route.hops[index:]]
+        if len(item.hops) == len(route.hops) and fits and same:
+            plain = Route((*item.hops[:index], *route.hops[index:]))
+            found += [Alternative(plain, f"by {item.hops[index - 1].converter.tool} before it")]
+            found += _other_options(plain, (index - 1,))
     return found

@@ -41,7 +41,7 @@ def window_attributes(case: Case, source: Layer, target: Layer) -> Iterator[Attr
 
 
 def _effective(graph: Graph, layer: Layer) -> Layer:
-    """Without what has no effect: padding that no window reaches, the stride of one window, the dilation of one pixel."""
+    """Without what has no effect: padding no window reaches, the stride of one window, the dilation of one pixel."""
     if layer.kind == "transposed_convolution" or not _has_window(layer):
         return layer
     window, sides = window_of(layer), (layer.shape[1], layer.shape[2])

@@ -15,6 +15,8 @@ from convfault.relax.evaluate_window import WINDOW_OPERATIONS
 from convfault.relax.graph import Array, Graph, Layer
 
 Operation = Callable[[Layer, Sequence[Array]], Array]
+GIVEN = frozenset({"input", "opaque"})
+"""Kinds whose values cannot be computed here; that of an opaque layer is kept though what it reads has changed."""
 
 
 def run(graph: Graph, inputs: Mapping[str, Array], keep: Sequence[str] = ()) -> dict[str, Array]:
@@ -44,9 +46,9 @@ def resume(graph: Graph, values: Mapping[str, Array], changed: set[str], keep: S
     affected = graph.descendants(changed)
     wanted = {*graph.outputs, *keep}
     last = _last_readers(graph, affected)
-    current = {name: value for name, value in values.items() if name not in affected or graph[name].kind == "input"}
+    current = {name: value for name, value in values.items() if name not in affected or graph[name].kind in GIVEN}
     for layer in graph:
-        if layer.id in affected and layer.kind != "input" and (layer.id in wanted or last.get(layer.id)):
+        if layer.id in affected and layer.kind not in GIVEN and (layer.id in wanted or last.get(layer.id)):
             current[layer.id] = evaluate(layer, [_value(graph, current, item) for item in layer.inputs])
             for item in {*layer.inputs}:
                 if item not in wanted and last.get(item) == layer.id and item in affected:
@@ -62,7 +64,7 @@ def _value(graph: Graph, current: dict[str, Array], name: str) -> Array:
     """A value that is at hand, or follows from constants and values at hand."""
     if name not in current:
         layer = graph[name]
-        if layer.kind in {"input", "opaque"}:
+        if layer.kind in GIVEN:
             raise UsageError(
                 f"the value of {layer.kind} layer {name} ('{layer.native.tensor}') is needed and was not given"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from convfault.model import TensorSpec
 from convfault.relax.draft import Draft
 from convfault.relax.graph import Graph, Layer, Native, Parameter
-from convfault.relax.imported import Imported, Origin
+from convfault.relax.imported import Imported, Origin, UnsupportedOperator
 
 
 def extract(imported: Imported) -> Graph:
@@ -29,6 +30,7 @@ class Extraction:
             if hasattr(expression, "ty"):
                 self._tensors.setdefault(hash(expression), []).append(name)
         self.native = Native()
+        self._opaque: list[tuple[UnsupportedOperator, str]] = []
 
     def graph(self) -> Graph:
         """Walk the whole module."""
@@ -41,6 +43,7 @@ class Extraction:
             tensor = self._tensor(binding.var)
             self.native = Native(tensor, None, operators)
             self.layers[hash(binding.var)] = self._bind(binding.value)
+        self._join_opaque()
         ends = self.layers[hash(function.body.body)]
         self.draft.outputs = list(ends) if isinstance(ends, tuple) else [ends]
         return self.draft.graph(encodings=self.imported.encodings, unsupported=self.imported.unsupported)
@@ -70,6 +73,15 @@ class Extraction:
             values = {"operator": operator.operator, "output": position}
             layer = self.draft.add("opaque", (), static(spec), values, native=native, dtype=spec.dtype)
             self.layers[hash(variable)] = layer.id
+            self._opaque.append((operator, layer.id))
+
+    def _join_opaque(self) -> None:
+        """Let every opaque layer read what its operator reads, so that the model stays in one piece."""
+        for operator, layer_id in self._opaque:
+            keys = [hash(self.imported.names[name]) for name in operator.inputs if name in self.imported.names]
+            found = [self.layers[key] for key in keys if key in self.layers]
+            inputs = tuple(item for item in found if isinstance(item, str))
+            self.draft.put(replace(self.draft.layers[layer_id], inputs=inputs))
 
     def _tensor(self, variable: Any) -> str | None:
         names = self._tensors.get(hash(variable), [])

@@ -55,10 +55,6 @@ def tensors(folder: Path) -> tuple[str, ...]:
 
 
 def _layer_record(layer: Layer, arrays: dict[str, Array]) -> dict[str, Any]:
-    parameters = {}
-    for name, parameter in layer.parameters.items():
-        parameters[name] = {"array": str(len(arrays)), "native": parameter.native}
-        arrays[str(len(arrays))] = np.ascontiguousarray(parameter.values)
     return {
         "id": layer.id,
         "kind": layer.kind,
@@ -66,16 +62,34 @@ def _layer_record(layer: Layer, arrays: dict[str, Array]) -> dict[str, Any]:
         "shape": layer.shape,
         "dtype": layer.dtype,
         "hyperparameters": dict(layer.hyperparameters),
-        "parameters": parameters,
+        "parameters": _kept(layer.parameters, arrays),
         "native": asdict(layer.native),
-        "details": dict(layer.details),
+        "details": _kept(layer.details, arrays),
     }
+
+
+def _kept(value: Any, arrays: dict[str, Array]) -> Any:
+    """With every parameter as the key of its array and its native names; its values go to ``arrays``."""
+    if isinstance(value, Mapping):
+        return {name: _kept(item, arrays) for name, item in value.items()}
+    if not isinstance(value, Parameter):
+        return value
+    key = str(len(arrays))
+    arrays[key] = np.ascontiguousarray(value.values)
+    return {"array": key, "native": value.native}
+
+
+def _restored(value: Any, arrays: Mapping[str, Array]) -> Any:
+    """What ``_kept`` was given."""
+    if not isinstance(value, Mapping):
+        return _tuples(value)
+    if value.keys() == {"array", "native"}:
+        return Parameter(arrays[value["array"]], tuple(value["native"]))
+    return {name: _restored(item, arrays) for name, item in value.items()}
 
 
 def _layer(record: Mapping[str, Any], arrays: Mapping[str, Array]) -> Layer:
-    parameters = {
-        name: Parameter(arrays[item["array"]], tuple(item["native"])) for name, item in record["parameters"].items()
-    }
+    parameters = _restored(record["parameters"], arrays)
     native = _tuples(record["native"])
     operators = tuple(Origin(**operator) for operator in native["operators"])
     return Layer(
@@ -87,7 +101,7 @@ def _layer(record: Mapping[str, Any], arrays: Mapping[str, Array]) -> Layer:
         _tuples(record["hyperparameters"]),
         parameters,
         Native(native["tensor"], native["permutation"], operators),
-        _tuples(record["details"]),
+        _restored(record["details"], arrays),
     )
 
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from convfault.comparison import DIFFER, Comparison, WorstPicture
-from convfault.render import plots, wording
+from convfault.render import fault_html, plots, wording
 from convfault.report import Report
 
 PICTURE_TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
@@ -94,6 +94,7 @@ def page(report: Report) -> str:
             pictures=[_picture(report, picture) for picture in comparison.worst],
             pictures_heading="Worst pictures" if comparison.verdict == DIFFER else "Pictures that differ most",
             repaired=_repaired(report),
+            faults=fault_html.section(report),
             sides=(("source", report.source), ("target", report.target)),
         )
     )

@@ -1,4 +1,4 @@
-"""JUnit XML, as CI systems read it: a case for each hop's conversion and one for the comparison."""
+"""JUnit XML, as CI systems read it: a case for each hop's conversion, one for the comparison, one for each fault."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 from convfault.comparison import AGREE, CRASH
-from convfault.render import wording
+from convfault.render import fault_wording, wording
+from convfault.render.fault_groups import Group, groups
 from convfault.report import Report
 
 Element = ElementTree.Element
+EFFECTS = {"causes alone": "caused", "left when undone": "after"}
+PLACE = 200
+"""Letters of a place."""
 KINDS = {"failure": "differ", "error": "crash"}
 
 
@@ -59,11 +63,17 @@ def suite(command: str, found: Sequence[Case], started: str, properties: Mapping
 
 
 def cases(report: Report) -> Iterator[Case]:
-    """The conversions, then the comparison. Names stay the same from one version of a tool to the next."""
+    """The conversions, the comparison, then every fault that does harm, alike ones as one, if the models differ.
+
+    Names stay the same from one version of a tool to the next.
+    """
     group = f"{str(report.source.get('name') or 'model').replace('.', '_')}.{_route(report)}"
     for hop in report.route:
         yield _conversion(group, hop)
     yield _comparison(group, report)
+    if report.exit_code != 0:
+        for found in groups(report):
+            yield _fault(group, report, found)
 
 
 def _route(report: Report) -> str:
@@ -101,6 +111,23 @@ def _comparison(group: str, report: Report) -> Case:
         message="" if quiet else wording.headline(report),
         details="" if quiet else "\n".join(comparison.reasons),
         output="\n".join(figures),
+    )
+
+
+def _fault(group: str, report: Report, found: Group) -> Case:
+    """A failing case; its name tells the cause and the place, but no figures."""
+    fault = found.first
+    where = "" if found.folded else fault.target_location or fault.source_location or ""
+    effects = {name: "; ".join(fault_wording.effect(report, found, key)) for name, key in EFFECTS.items()}
+    places = [fault_wording.place(member, PLACE) for member in found.faults]
+    facts = [f"{name}: {text}" for name, text in effects.items() if text]
+    return Case(
+        group,
+        f"{fault.kind} fault {fault.cause}" + (f" at {where}" if where else ""),
+        outcome="failure",
+        message=f"{found.title}: {fault.explanation}",
+        details="\n".join(line for line in (fault.suggestion, *facts, *places) if line),
+        kind=f"{fault.kind}.{fault.cause}",
     )
 
 

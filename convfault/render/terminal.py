@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convfault.comparison import AGREE, CRASH, DIFFER, WorstPicture
-from convfault.fault import Fault
-from convfault.render import wording
+from convfault.render import fault_terminal, wording
 from convfault.render.printing import Line, as_text, columns, joined, print_ending, print_line, section
 from convfault.report import Report
 
@@ -56,7 +55,7 @@ def _lines(report: Report, width: int) -> Iterator[Line]:
     yield from section("why", wording.reasons(report))
     yield from _log(report)
     yield from _worst(report, width)
-    yield from _faults(report)
+    yield from fault_terminal.faults(report, width)
     yield from _repaired(report)
     yield from section("assumed", report.assumptions)
 
@@ -135,25 +134,6 @@ def _answer(report: Report, top: Sequence[tuple[int, float | None]], picture: Wo
     class_, score = top[0]
     flipped = bool(picture.source_top) and class_ != picture.source_top[0][0]
     return as_text(f"{wording.label(report, class_)} {wording.score(score)}", "bold red" if flipped else "")
-
-
-def _faults(report: Report) -> Iterator[Line]:
-    if not report.faults:
-        return
-    yield Text("\nfaults", style="bold")
-    for fault in report.faults:
-        yield Padding(_fault(fault), (0, 0, 0, 2), expand=False)
-        yield Padding(as_text(f"{fault.explanation} {fault.suggestion}"), (0, 0, 0, 5), expand=False)
-
-
-def _fault(fault: Fault) -> Text:
-    place = fault.target_location or fault.source_location or ""
-    place = f"{place} {fault.attribute or ''}".strip()
-    line = Text.assemble(f"{fault.rank}. ", (fault.kind, "bold red"), "  ", as_text(place, "bold"))
-    after = fault.effect.get("top1_disagreement_after")
-    if after is not None:
-        line.append(f"  (without it, {wording.percent(after)} disagree)", "dim")
-    return line
 
 
 def _repaired(report: Report) -> Iterator[Line]:

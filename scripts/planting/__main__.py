@@ -1,4 +1,4 @@
-"""``python -m planting model.tflite --kind bias_zeroed --seed 3 --out faulty.tflite``: plants faults, prints the records."""
+"""Plants faults, prints the records: ``python -m planting a.tflite --kind bias_zeroed --seed 3 --out b.tflite``."""
 
 from __future__ import annotations
 

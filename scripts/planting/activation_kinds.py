@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from planting.kind import Change, Kind, Place, Random, change
+from planting.kind import Kind, Place, Random, change
 from planting.network import ACTIVATIONS, Network, Operator, Unfit
+from planting.record import Change
 
 BEHIND = ("norm", "average_pool", "max_pool", "pad", "mean", "resize", "conv", "depthwise", "dense", "add")
 
@@ -75,9 +76,11 @@ def movable(network: Network) -> list[Place]:
     for place in activations(network):
         tensor = place.operator.outputs[0]
         readers = network.consumers(tensor)
-        if len(readers) == 1 and readers[0].kind in BEHIND and tensor not in network.outputs():
-            if network.fused(readers[0]) is None and len(readers[0].inputs) == 1:
-                found.append(Place(place.operator, None, readers[0].name))
+        if len(readers) != 1 or tensor in network.outputs():
+            continue
+        reader = readers[0]
+        if reader.kind in BEHIND and network.fused(reader) is None and len(reader.inputs) == 1:
+            found.append(Place(place.operator, None, reader.name))
     return found
 
 

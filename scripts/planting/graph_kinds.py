@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from planting.kind import Change, Kind, Place, Random, ancestors, change, of_kind, same_shape
+from planting.kind import Kind, Place, Random, ancestors, change, of_kind, same_shape
 from planting.network import Network, Operator
+from planting.record import Change
 
 POOLS = ("max_pool", "average_pool")
 
@@ -59,7 +60,7 @@ def swap_inputs(network: Network, place: Place, random: Random) -> Change:
 
 def rewirable(network: Network) -> list[Place]:
     """Operators, and another tensor made before them that has the shape of what they read."""
-    found = []
+    found: list[Place] = []
     operators = network.operators()
     for number, operator in enumerate(operators):
         if operator.kind == "other":

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from planting.kind import Change, Kind, Place, Random, change, of_kind
+from planting.kind import Kind, Place, Random, change, of_kind
 from planting.network import Network, Operator
+from planting.record import Change
 
 Choices = Callable[[Network, Operator, Any], list[Any]]
 CLIPS = {"clip_bound_removed": ("relu6", "relu"), "clip_bound_added": ("relu", "relu6")}
@@ -18,7 +19,7 @@ def setting(name: str, kinds: tuple[str, ...], key: str, choices: Choices, summa
     """A kind that sets one attribute to one of the other values that ``choices`` gives."""
 
     def find(network: Network) -> list[Place]:
-        found = []
+        found: list[Place] = []
         for place in of_kind(*kinds)(network):
             value = network.attribute(place.operator, key)
             if value is not None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from planting.graph_kinds import swapped_axes
-from planting.kind import Change, Kind, Place, Random, change
+from planting.kind import Kind, Place, Random, change
 from planting.network import Network, Operator
+from planting.record import Change
 
 Steps = Callable[[Network], list[tuple[str, dict[str, Any]]]]
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -6,9 +6,10 @@ from collections import defaultdict
 
 import numpy as np
 
-from planting.kind import Change, Kind, Place, Random, change
+from planting.kind import Kind, Place, Random, change
 from planting.network import Network, Parameter, Unfit
 from planting.parameter_kinds import LAYERS, any_weight, has_bias, out_shape, places
+from planting.record import Change
 
 
 def bias_of(network: Network, weight: Parameter) -> Parameter | None:
@@ -26,7 +27,7 @@ def biased_kernels(network: Network) -> list[Place]:
 
 
 def biases(network: Network) -> list[Place]:
-    return places(network, has_bias)
+    return [each for each in places(network, has_bias) if network.droppable(each.weight)]
 
 
 def pairs(network: Network) -> list[Place]:

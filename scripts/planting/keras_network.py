@@ -114,7 +114,7 @@ class KerasNetwork(Network):
             raise Unfit("the layer is of another layout")
         kernel = tuple(settings.get("kernel_size") or settings["pool_size"])
         dilations = tuple(settings.get("dilation_rate") or (1, 1))
-        window = Window(kernel, tuple(settings["strides"]), dilations, NO_PADS)  # type: ignore[arg-type]
+        window = Window(kernel, tuple(settings["strides"]), dilations, NO_PADS)
         if settings["padding"] == "same":
             return window.with_pads(same_pads(window, self.size(operator.inputs[0])))
         return window

@@ -19,7 +19,7 @@ NO_PADS: Pads = ((0, 0), (0, 0))
 ACTIVATIONS = ("relu", "relu6", "leaky", "sigmoid", "tanh")
 
 
-class Unfit(Exception):
+class Unfit(Exception):  # noqa: N818 - a no with its reason, not an error
     """The edit cannot be made at this place of this file; the message says why."""
 
 
@@ -164,6 +164,10 @@ class Network(ABC):
     def set_fused(self, operator: Operator, activation: str | None) -> None:
         """Changes the activation inside the operator."""
         raise Unfit(f"{self.format} operators have no activation inside")
+
+    def droppable(self, parameter: Parameter) -> bool:
+        """Whether the format's runtime bears this operator without its bias."""
+        return True
 
     def regroup(self, operator: Operator, weight: Parameter, values: np.ndarray) -> None:
         """Gives a convolution a kernel for two groups."""

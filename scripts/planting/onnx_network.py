@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from planting import onnx_tables as tables
-from planting.network import NO_PADS, Network, Operator, Pads, Parameter, Unfit, Window, same_pads
+from planting.network import NO_PADS, Network, Operator, Parameter, Unfit, Window, same_pads
 from planting.onnx_constants import Constants
 
 
@@ -93,7 +93,6 @@ class OnnxNetwork(Network):
             node.input[:] = [swapped.get(each, each) for each in node.input]
             node.output[:] = [swapped.get(each, each) for each in node.output]
         self.shapes[first], self.shapes[second] = self.shapes.get(second, ()), self.shapes.get(first, ())
-        self.exchanged = swapped
 
     def shape(self, tensor: str) -> tuple[int, ...]:
         return self.shapes.get(tensor, ())
@@ -205,7 +204,9 @@ class OnnxNetwork(Network):
         if node.op_type == "Clip" and kind == "relu":
             return self._lift_bound(node)
         if kind == "relu6":
-            node.input.extend([self.constants.add(f"{operator.name}_{bound}", np.float32(bound)) for bound in (0, 6)])
+            node.input.extend(
+                [self.constants.add(f"{operator.name}_{bound}", np.asarray(bound, np.float32)) for bound in (0, 6)]
+            )
         elif operator.kind.endswith("pool"):
             kept = {"kernel_shape", "strides", "pads", "auto_pad", "ceil_mode"}
             tables.keep_only(node, kept)
@@ -227,6 +228,3 @@ class OnnxNetwork(Network):
     def save(self, path: Path) -> None:
         del self.graph.value_info[:]
         self.onnx.save(self.model, str(path))
-
-
-__all__ = ["OnnxNetwork", "Pads"]

@@ -118,7 +118,7 @@ def write_setting(operator: Operator, name: str, value: Any, constants: Constant
     elif key == ("ReduceMean", "axes"):
         put(node, "axes", value)
     elif key == ("Pad", "value"):
-        extra = constants.add(f"{operator.name}_value", np.float32(value))
+        extra = constants.add(f"{operator.name}_value", np.asarray(value, np.float32))
         node.input[:] = [*node.input[:2], extra, *node.input[3:]]
     elif key == ("Pad", "pads"):
         (top, bottom), (left, right) = value

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planting.kind import Change, Kind, Place, Random, change
+from planting.kind import Kind, Place, Random, change
 from planting.network import Network, Operator, Parameter, Unfit
+from planting.record import Change
 
 LAYERS = ("conv", "depthwise", "dense")
 Fits = Callable[[Parameter], bool]
@@ -50,7 +51,7 @@ def wrong_scale_of_one(values: np.ndarray, weight: Parameter, random: Random) ->
 
 
 def wrong_scale_of_all(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:
-    return int8_per_channel(values, weight, random) * random.choice([0.5, 2.0])
+    return np.asarray(int8_per_channel(values, weight, random) * random.choice([0.5, 2.0]))
 
 
 def height_width_swapped(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:
@@ -80,11 +81,11 @@ def zeroed(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:
 def last_zeroed(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:
     count = values.shape[weight.axis("O")]
     kept = np.arange(count) < count - max(1, count // 4)
-    return values * kept.reshape(out_shape(weight))
+    return np.asarray(values * kept.reshape(out_shape(weight)))
 
 
 def noisy(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:
-    return values + random.standard_normal(values.shape) * values.std() * 0.2
+    return np.asarray(values + random.standard_normal(values.shape) * values.std() * 0.2)
 
 
 def negated(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:
@@ -92,7 +93,7 @@ def negated(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray
 
 
 def scaled(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:
-    return values * random.choice([0.5, 1.25, 2.0])
+    return np.asarray(values * random.choice([0.5, 1.25, 2.0]))
 
 
 def rolled(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:
@@ -106,7 +107,7 @@ def not_a_number(values: np.ndarray, weight: Parameter, random: Random) -> np.nd
 
 
 def as_initialized(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:
-    return random.standard_normal(values.shape) * np.sqrt(2 * weight.shape[weight.axis("O")] / values.size)
+    return np.asarray(random.standard_normal(values.shape) * np.sqrt(2 * weight.shape[weight.axis("O")] / values.size))
 
 
 def statistics_stale(values: np.ndarray, weight: Parameter, random: Random) -> np.ndarray:

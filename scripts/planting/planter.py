@@ -41,7 +41,7 @@ def effective(source: Arrays, faulty: Arrays, smallest: float = 1e-3, finite: bo
 
 @dataclass
 class Attempts:
-    """Tries one kind at one place after another; ``used`` are locations that already carry a fault."""
+    """Tries one kind at one place after another, and runs at most ``limit`` files."""
 
     path: Path
     pictures: np.ndarray
@@ -49,6 +49,7 @@ class Attempts:
     limit: int
     need_effect: bool
     reasons: list[str] = field(default_factory=list)
+    runs: int = 0
 
     def first(self, kind: Kind, random: Random, used: set[str], out: Path) -> tuple[Change, Arrays]:
         """The first edit that works and shows, saved at ``out``."""
@@ -56,8 +57,9 @@ class Attempts:
         places = kind.find(network)
         order = random.permutation(len(places))
         seeds = random.integers(1 << 31, size=max(1, len(places)))
-        for number in order[: self.limit]:
-            if places[number].operator.name in used:
+        self.runs = 0
+        for number in order:
+            if places[number].operator.name in used or self.runs >= self.limit:
                 continue
             attempt = self._attempt(kind, places[number], network, np.random.default_rng(seeds[number]), out)
             if attempt is not None:
@@ -79,6 +81,7 @@ class Attempts:
         except Unfit as reason:
             self.reasons.append(str(reason))
             return None
+        self.runs += 1
         try:
             network.save(out)
             after = run(out, self.pictures)

@@ -122,7 +122,7 @@ class TensorFlowNetwork(Network):
             kernel, dilations = self.graph.values(root).shape[:2], tuple(node.attr["dilations"].list.i)[1:3] or (1, 1)
         else:
             kernel, dilations = tuple(node.attr["ksize"].list.i)[1:3], (1, 1)
-        window = Window(kernel, tuple(node.attr["strides"].list.i)[1:3], dilations, NO_PADS)  # type: ignore[arg-type]
+        window = Window(kernel, tuple(node.attr["strides"].list.i)[1:3], dilations, NO_PADS)
         if node.attr["padding"].s == b"SAME":
             return window.with_pads(same_pads(window, self.size(operator.inputs[0])))
         explicit = list(node.attr["explicit_paddings"].list.i) if "explicit_paddings" in node.attr else []

@@ -87,9 +87,10 @@ class TFLiteNetwork(Network):
 
     def drop(self, parameter: Parameter) -> None:
         operator = self.find(parameter.operator)
-        if operator.kind != "dense":
-            raise Unfit("a convolution without a bias makes the runtime crash")
         operator.handle.inputs = np.asarray([*operator.handle.inputs[:2], -1], np.int32)
+
+    def droppable(self, parameter: Parameter) -> bool:
+        return parameter.kind == "dense"  # the runtime crashes on a convolution without a bias
 
     def regroup(self, operator: Operator, weight: Parameter, values: np.ndarray) -> None:
         index = self.tensors.add(f"{weight.tensor}/grouped", np.ascontiguousarray(values, np.float32))

@@ -99,6 +99,5 @@ def recipe(
 
 def recipe_options(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Options of a new operator that differ from the schema's own."""
-    return {"softmax": {"beta": 1.0}, "reverse": {"axis": -1}, "leaky": {"alpha": settings.get("slope", 0.1)}}.get(
-        kind, {}
-    )
+    options: dict[str, dict[str, Any]] = {"softmax": {"beta": 1.0}, "reverse": {"axis": -1}}
+    return options.get(kind, {})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from planting import joint_parameter_kinds, window_kinds
 from planting.hyperparameter_kinds import KINDS as HYPERPARAMETER_KINDS
-from planting.kind import ALL, Change, Kind, Place, Random, change
+from planting.kind import ALL, Kind, Place, Random, change
 from planting.network import Network, Unfit
 from planting.parameter_kinds import ROWS
+from planting.record import Change
 from planting.training_kinds import KINDS as TRAINING_KINDS
 
 SINGLE = {

@@ -93,9 +93,9 @@ class TorchNetwork(Network):
         if operator.kind in ("conv", "depthwise"):
             kernel = tuple(node.args[1].meta["val"].shape[2:])
         else:
-            kernel = tables.pair(node, "kernel_size")
+            kernel = tables.pair(node, "kernel_size") or (1, 1)
             strides = strides or kernel
-        window = Window(kernel, strides or (1, 1), dilations or (1, 1), NO_PADS)  # type: ignore[arg-type]
+        window = Window(kernel, strides or (1, 1), dilations or (1, 1), NO_PADS)
         height, width = pads or (0, 0)
         return window.with_pads(((height, height), (width, width)))
 
@@ -143,7 +143,7 @@ class TorchNetwork(Network):
             kept = [tables.argument(node, name) for name in ("kernel_size", "stride", "padding")]
             rounded_up = bool(tables.argument(node, "ceil_mode"))
             between = ([1, 1],) if kind == "max_pool" else ()
-            node.args = (node.args[0], *[each for each in kept], *between, rounded_up)
+            node.args = (node.args[0], *kept, *between, rounded_up)
         elif kind in ("add", "sub", "mul", "max"):
             node.args = node.args[:2]
         else:

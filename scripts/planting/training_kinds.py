@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from planting.kind import Change, Kind, Place, Random, change, of_kind
+from planting.kind import Kind, Place, Random, change, of_kind
 from planting.network import Network
+from planting.record import Change
 
 
 def training(name: str, kind: str, summary: str, formats: tuple[str, ...]) -> Kind:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from planting.kind import Change, Kind, Place, Random, change, of_kind
+from planting.kind import Kind, Place, Random, change, of_kind
 from planting.network import NO_PADS, Network, Pads, Unfit, Window
+from planting.record import Change
 
 SLIDING = ("conv", "depthwise", "max_pool", "average_pool")
 Alternatives = Callable[[Network, Place, Window], list[Window]]
@@ -42,7 +43,7 @@ def dilated(network: Network, place: Place, window: Window) -> list[Window]:
         extra = [(k - 1) * (dilation - d) for k, d in zip(window.kernel, window.dilations, strict=True)]
         pads = tuple((a + e // 2, b + e - e // 2) for (a, b), e in zip(window.pads, extra, strict=True))
         if min(min(each) for each in pads) >= 0:
-            found.append(replace(window, dilations=(dilation, dilation), pads=pads))
+            found.append(replace(window, dilations=(dilation, dilation), pads=pads))  # type: ignore[arg-type]
     return found
 
 
@@ -92,7 +93,7 @@ def sliding(name: str, kinds: tuple[str, ...], alternatives: Alternatives, attri
     """A kind that puts another window in place of an operator's own."""
 
     def find(network: Network) -> list[Place]:
-        found = []
+        found: list[Place] = []
         for place in of_kind(*kinds)(network):
             if len(network.shape(place.operator.inputs[0])) == 4:
                 others = alternatives(network, place, network.window(place.operator))
@@ -143,7 +144,7 @@ def padded_maxima(network: Network) -> list[Place]:
 
 
 def zero_pad(network: Network, place: Place, random: Random) -> Change:
-    # onnxruntime's optimizer takes a Pad with zeros into the pool, as if it were the pool's own padding: so, nearly zero
+    # onnxruntime's optimizer takes a Pad with zeros into the pool as if it were the pool's own: so, nearly zero
     made = pad_explicitly(network, place, 1e-12 if network.format == "onnx" else 0.0)
     return change(place, "pad value", "-inf", 0.0, f"{place.operator.name} is padded with zeros, by {made}", made)
 

@@ -38,9 +38,10 @@ def exported(function: Callable[[Any], Any]) -> Any:
         lambda x: x[:, :, ::2, 1:3],
         lambda x: torch.unsqueeze(x[:, 1], 1) * 2 + 1,
         lambda x: torch.cat([x[:, :1], x[:, 1:]], 1).flatten(1),
+        lambda x: x * torch.tensor([2.0]),
     ],
 )
-def test_what_is_written_in_brackets_is_replayed(function: Callable[[Any], Any]) -> None:
+def test_brackets_and_constants_are_replayed(function: Callable[[Any], Any]) -> None:
     torch.testing.assert_close(replayable(exported(function))(PICTURES), function(PICTURES), rtol=0, atol=0)
 
 

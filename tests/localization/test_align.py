@@ -10,17 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfault.localization.align import align
-from convfault.relax import evaluate
 from convfault.relax.graph import Graph, Layer
-from tests.localization.test_align_edits import (
-    EDITS,
-    disguised,
-    inception_network,
-    other_reading,
-    planted,
-    residual_network,
-    wrong,
-)
+from tests.localization.networks import inception_network, residual_network
+from tests.localization.planted import EDITS, Edit, disguised, other_reading, planted, wrong
 from tests.relax.drafts import Sketch
 
 RESIDUAL, INCEPTION = residual_network(), inception_network()
@@ -42,7 +34,7 @@ def test_a_sound_pair_is_matched_whole_and_surely(network: Graph, seed: int) -> 
     st.integers(0, 10**6),
 )
 @settings(max_examples=25, deadline=None)
-def test_layers_are_found_again_after_up_to_three_edits(network: Graph, edits: list, seed: int) -> None:
+def test_layers_are_found_again_after_up_to_three_edits(network: Graph, edits: list[Edit], seed: int) -> None:
     random = np.random.default_rng(seed)
     made = planted(network, edits, random)
     target, truth = disguised(made.graph, random)
@@ -137,8 +129,10 @@ def test_values_tell_which_of_two_equal_layers_is_missing() -> None:
     target = replace(shortened, layers=tuple(layer for layer in shortened if layer.id in inner - {third}))
     target = replace(target, layers=(*target.layers[:-1], replace(source[third], inputs=(first,)), target.layers[-1]))
     target = target.with_inputs(fourth, (third,))
-    feeds = {sketch.source: np.random.default_rng(2).standard_normal((2, 6, 6, 4)).astype(np.float32)}
-    values = [evaluate.run(graph, feeds, [layer.id for layer in graph]) for graph in (source, target)]
+    random = np.random.default_rng(2)
+    native = {layer.id: random.standard_normal((2, *layer.shape[1:])) for layer in source}
+    copied = {layer.id: native[layer.id] for layer in target} | {third: native[second]}
+    values = native, copied
     match = next(m for m in align(source, target, *values).matches if m.target == third)
     assert match.source == second  # the activation behind the same convolution, though it bears the other's name
 

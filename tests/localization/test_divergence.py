@@ -152,6 +152,15 @@ def test_an_opaque_layer_that_nobody_shows_leaves_the_rest_comparable() -> None:
     assert erring(steps) == ()
 
 
+def test_an_output_of_one_number_a_picture_is_compared_too() -> None:
+    best = Layer("best", "argmax", ("head",), (1,), "int64", {"axis": 1, "keepdims": False}, native=Native("best"))
+    graph = replace(network(), layers=(*network().layers, best), outputs=("best",))
+    assert first_divergent(divergence(compared(graph, graph))) is None
+    total = Layer("total", "sum", ("head",), (1,), "float32", {"axes": (1,), "keepdims": False}, native=Native("total"))
+    graph = replace(network(), layers=(*network().layers, total), outputs=("total",))
+    assert first_divergent(divergence(compared(graph, graph))) is None
+
+
 def test_the_record_is_plain_json() -> None:
     steps = divergence(compared(network(), scaled(network(), "conv3", 1.01)))
     assert json.loads(json.dumps([step.to_record() for step in steps], allow_nan=False))[3]["source"] == "pool"

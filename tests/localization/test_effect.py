@@ -98,11 +98,11 @@ def test_an_edit_that_breaks_what_is_behind_it_explains_nothing() -> None:
     assert measured(case, [broken]).each[0].after == Deviation(float("inf"), None)
 
 
-def test_with_little_time_the_worst_picture_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_small_budget_the_worst_picture_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     source = network()
     case = spoilt(source, convolution_2=3.0)
     whole = measured(case, [suspect("convolution_2", "bias", source)])
-    monkeypatch.setattr(effect, "BUDGET_SECONDS", 0.0)
+    monkeypatch.setattr(effect, "BUDGET", 0.0)
     quick = measured(case, [suspect("convolution_2", "bias", source)])
     assert (whole.pictures, quick.pictures) == (2, 1)
     assert quick.before == whole.before

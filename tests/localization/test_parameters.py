@@ -226,7 +226,11 @@ def twins() -> Graph:
     last = sketch.source
     for _ in range(3):
         last = sketch.convolution(last, filters=4)
-    return sketch.graph_of(last)
+    graph = sketch.graph_of(last)
+    for layer in graph.layers[1:]:
+        kernel = Parameter(layer.parameters["weights"].values, (f"{layer.id}/kernel",))
+        graph = graph.with_layer(replace(layer, parameters={**layer.parameters, "weights": kernel}))
+    return graph
 
 
 def test_swapped_layers_name_each_other() -> None:
@@ -235,7 +239,10 @@ def test_swapped_layers_name_each_other() -> None:
     target = source.with_parameters("convolution_1", weights=pair[1]).with_parameters("convolution_3", weights=pair[0])
     suspects = examine(case_of(source, target))
     assert [suspect.cause for suspect in suspects] == ["layers_swapped", "layers_swapped"]
-    assert [suspect.evidence["values_of"] for suspect in suspects] == ["convolution_3", "convolution_1"]
+    assert [suspect.evidence["values_of"] for suspect in suspects] == [
+        "convolution_3/kernel",
+        "convolution_1/kernel",
+    ]
     assert cured(case_of(source, target), suspects)
 
 
@@ -373,6 +380,49 @@ def test_a_convolution_without_its_normalization_is_named() -> None:
 
 def test_an_epsilon_of_an_operator_that_the_target_has_is_left_to_the_hyperparameters() -> None:
     assert examine(case_of(normalized(), normalized({"epsilon": 1e-5}))) == []
+
+
+def scaled_and_shifted(changes: dict[str, object] | None = None) -> Graph:
+    """A batch normalization that stands by itself, its statistics unknown."""
+    folded = normalized(changes, known=False)["convolution_2"].parameters
+    scale = folded["weights"].values[0, 0, 0] / drawn(3, 3, 8, 8)[0, 0, 0]
+    sketch = Sketch(1, 6, 6, 8)
+    parts = {
+        "scale": Parameter(scale.astype(np.float32), ("gamma", "variance")),
+        "shift": Parameter(folded["bias"].values, ("beta", "mean", "gamma", "variance")),
+    }
+    return sketch.graph_of(sketch.add("affine", (sketch.source,), (1, 6, 6, 8), {}, parts).id)
+
+
+def test_another_epsilon_shows_where_the_normalization_stands_by_itself() -> None:
+    source, target = scaled_and_shifted(), scaled_and_shifted({"epsilon": 1e-5})
+    (suspect,) = examine(case_of(source, target))
+    assert (suspect.cause, suspect.attribute) == ("batch_norm_epsilon", "scale, shift")
+    assert cured(case_of(source, target), [suspect])
+    assert examine(case_of(source, source)) == []
+
+
+def test_float16_weights_and_bias_are_one_suspect() -> None:
+    source = network()
+    half = {name: weights(source, name).astype(np.float16).astype(np.float32) for name in ("weights", "bias")}
+    (suspect,) = examine(case_of(source, source.with_parameters("convolution_2", **half)))
+    assert (suspect.cause, suspect.attribute) == ("float16_rounding", "weights, bias")
+
+
+def test_grouped_channels_that_both_sides_permute_alike_are_no_suspects() -> None:
+    source, order = network(groups=2), (3, 1, 2, 0, 5, 4, 7, 6)
+    target = source.with_parameters(
+        "convolution_1",
+        weights=weights(source, layer="convolution_1")[..., list(order)],
+        bias=weights(source, "bias", "convolution_1")[list(order)],
+    )
+    moved = weights(source).copy()
+    moved[:, :, :, :4] = moved[:, :, [3, 1, 2, 0], :4]
+    moved[:, :, :, 4:] = moved[:, :, [1, 0, 3, 2], 4:]
+    case = case_of(
+        source, target.with_parameters("convolution_2", weights=moved), orders={"clip_1": order, "convolution_1": order}
+    )
+    assert examine(case) == []
 
 
 def test_layers_rounded_alike_share_one_phrase_and_one_group() -> None:

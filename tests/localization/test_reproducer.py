@@ -41,6 +41,7 @@ def test_the_script_of_a_crash_fails_in_the_same_way_without_convfault(tmp_path:
     assert "torch 2.13.0" in issue
 
 
+@pytest.mark.e2e
 def test_the_script_of_a_sound_conversion_shows_no_error(tmp_path: Path) -> None:
     pictures = tiny.pictures(2)
     import onnxruntime

@@ -1,7 +1,8 @@
 """A tiny network with everything that faults can be planted in, in every format; tests/tiny.py has too few operators.
 
-Padding of its own → strided conv → two batch norms, leaky relu → residual → three branches joined → two resizes → strided conv with
-odd padding → pools → one answer by global mean, dense and softmax, one by flattening. Weights are drawn from a seed.
+Padding of its own → strided conv → two batch norms, leaky relu → residual → three branches joined → two resizes →
+strided conv with odd padding → pools → one answer by global mean, dense and softmax, one by flattening.
+Weights are drawn from a seed.
 """
 
 from __future__ import annotations

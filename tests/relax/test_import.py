@@ -47,7 +47,7 @@ def test_an_unknown_operator_is_left_out_and_named(tmp_path: Path) -> None:
     (operator,) = imported.unsupported
     assert (operator.operator, operator.node, operator.inputs) == ("Celu", "odd", ("a",))
     graph = canonical(imported)
-    assert [layer.kind for layer in graph if layer.kind != "input"] == ["opaque", "tanh"]
+    assert [layer.kind for layer in graph if layer.kind != "input"] == ["clip", "opaque", "tanh"]
     with pytest.raises(UsageError, match="Celu"):
         Executable(imported).run({"x": np.zeros((1, 4), np.float32)})
     value = np.full((1, 4), 0.5, np.float32)
