@@ -44,9 +44,9 @@ def _layers(case: Case, suspect: Suspect) -> dict[str, str | None]:
     aligned = {match.source for match in case.alignment.matches}
     if suspect.source in aligned or suspect.target in case.alignment.to_source:
         return found
-    if suspect.source in source:
+    if suspect.source is not None and suspect.source in source:
         behind = [name for name in source.descendants({suspect.source}) if name in aligned]
-    elif suspect.target in target:
+    elif suspect.target is not None and suspect.target in target:
         followers = target.descendants({suspect.target})
         behind = [match.source for match in case.alignment.matches if match.target in followers]
     else:

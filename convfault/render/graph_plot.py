@@ -136,7 +136,7 @@ def _edges(plan: Plan) -> Iterator[str]:
         long = 0
         for one, other in plan.record[side]["edges"]:
             first, second = plan.boxes[side, one], plan.boxes[side, other]
-            if plan.rows[side, other] - plan.rows[side, one] == 1:
+            if _free(plan, side, plan.rows[side, one], plan.rows[side, other]):
                 yield from _straight(first, second)
             else:
                 yield from _round(plan, side, (one, other), long)
@@ -149,8 +149,9 @@ def _edges(plan: Plan) -> Iterator[str]:
 
 
 def _straight(first: Box, second: Box) -> Iterator[str]:
-    """From one row to the next."""
-    x, y, end, bend = first.middle, first.y + first.height, second.middle, SPACE / 2
+    """With nothing between."""
+    x, y, end = first.middle, first.y + first.height, second.middle
+    bend = (second.y - y) / 2
     way = f"M{x:.1f} {y:.1f}C{x:.1f} {y + bend:.1f} {end:.1f} {second.y - bend:.1f} {end:.1f} {second.y:.1f}"
     yield drawing.element("path", d=way, class_="edge")
     yield drawing.element("path", d=f"M{end - 4:.1f} {second.y - 7:.1f}l4 7l4 -7", class_="arrow")
@@ -176,6 +177,12 @@ def _round(plan: Plan, side: str, edge: tuple[str, str], number: int) -> Iterato
     yield drawing.element("path", d=way, class_="edge")
     head = f"M{end - 1.4 * turn:.1f} {bottom - 4:.1f}L{end:.1f} {bottom:.1f}l{-1.4 * turn:.1f} 4"
     yield drawing.element("path", d=head, class_="arrow")
+
+
+def _free(plan: Plan, side: str, above: int, below: int) -> bool:
+    """Whether ``below`` is the next row downwards in which this side has a layer."""
+    between = (row for (where, _), row in plan.rows.items() if where == side and above < row < below)
+    return above < below and not any(True for _ in between)
 
 
 def _within(row: int, rows: Sequence[int]) -> bool:
