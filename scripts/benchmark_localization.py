@@ -15,19 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import ROOT, machine
-from planting import KINDS, Unfit, formats_of, plant
+from planting import KINDS, Record, Unfit, formats_of, plant
+from timing import ROOT, machine
 
 from convfault.investigation import Findings, investigate
-from convfault.measurement import measure, measure_pair
+from convfault.localization.align import align
+from convfault.localization.faults import native_names
+from convfault.localization.gather import gather
+from convfault.measurement import Measurement, measure, measure_pair
 from convfault.model import Model
 from convfault.preparation import following, inspected
+from convfault.relax import store
 from convfault.request import Context, Request
 
 PAIRS = ("tf>tflite", "tf>onnx", "tflite>onnx", "keras>tflite", "torch>onnx", "keras>tf", "tf>torch", "keras>onnx")
 PICTURES = 6
 SINGLE_SHARE = 2 / 3
 """Of the cases carry one fault, the others two or three."""
+
+DRAWS = 20
+"""Kinds are drawn so often until some fit the model."""
 
 LOOSE: Mapping[str, frozenset[str]] = {
     "input": frozenset({"input", "graph", "parameters", "hyperparameters"}),
@@ -87,20 +94,39 @@ def _localized(model: str, pair: str, seed: int | None, work: Path) -> dict[str,
         return {"verdict": sound.comparison.verdict, **_answer(investigate(sound, context))}
     assert sound.pair.target is not None
     path = Path(sound.pair.target.path)
-    kinds = drawn(seed, _format(path))
     faulty = work / f"faulty{path.suffix}"
     batch = sound.sides[1].batches
     assert sound.pair.target.signature is not None
     inputs = batch.inputs(0, 2, sound.pair.target.signature, sound.sides[1].preprocessing)
-    planted = plant(path, kinds, seed, faulty, pictures=np.asarray(next(iter(inputs.values()))))
+    planted = _planted(path, seed, faulty, np.asarray(next(iter(inputs.values()))))
     wrong = following(sound.pair.source, inspected(Model.from_path(str(faulty)), None, context), None)
     damaged = replace(sound.pair, target=wrong, conversion=None)
     found = measure_pair(damaged, request, context)
     return {
-        "planted": [each.to_json() for each in planted],
+        "planted": [{**each.to_json(), "source_names": _source_names(each, sound, context)} for each in planted],
         "verdict": found.comparison.verdict,
         **_answer(investigate(found, context)),
     }
+
+
+def _planted(path: Path, seed: int, faulty: Path, pictures: Any) -> list[Record]:
+    """Faults of the first drawn kinds that this model has a place for."""
+    for draw in range(DRAWS):
+        try:
+            return plant(path, drawn(seed + draw * 100_003, _format(path)), seed, faulty, pictures=pictures)
+        except Unfit as reason:
+            refusal = reason
+    raise refusal
+
+
+def _source_names(planted: Record, sound: Measurement, context: Context) -> list[str]:
+    """What the place of a fault is called in the source, by the alignment of the sound pair: a node that is missing has
+    no other name."""
+    material = gather(sound.sides, sound.traces, sound.comparison, context.cache, context.progress)
+    source, target = (store.read(view) for view in material.views)
+    touched = {layer.id for name in {planted.location, *planted.names} for layer in target.by_native(name)}
+    matches = [match for match in align(source, target).matches if match.target in touched]
+    return sorted({name for match in matches for name in native_names(source[match.source])})
 
 
 def _format(path: Path) -> str:
@@ -147,7 +173,8 @@ def score(case: Mapping[str, Any], planted: Mapping[str, Any]) -> dict[str, bool
     faults = _harmful(case)
     extra = len(case["planted"]) - 1
     names = {planted["location"], *planted["names"]}
-    at = [number for number, fault in enumerate(faults) if _names(fault) & names]
+    origin = set(planted.get("source_names", ()))
+    at = [n for n, fault in enumerate(faults) if _names(fault, "target") & names or _missing(fault) & origin]
     kinds = LOOSE.get(planted["family"], frozenset({planted["family"]}))
     return {
         "found": bool(faults),
@@ -157,13 +184,14 @@ def score(case: Mapping[str, Any], planted: Mapping[str, Any]) -> dict[str, bool
     }
 
 
-def _names(fault: Mapping[str, Any]) -> set[str]:
-    told = fault["evidence"].get("native_names", {})
-    return {
-        str(fault["target_location"]),
-        *told.get("target", ()),
-        *fault["evidence"].get("region", {}).get("target", ()),
-    }
+def _names(fault: Mapping[str, Any], side: str) -> set[str]:
+    named = fault["evidence"].get("native_names", {}), fault["evidence"].get("region", {})
+    return {str(fault[f"{side}_location"]), *(name for names in named for name in names.get(side, ()))}
+
+
+def _missing(fault: Mapping[str, Any]) -> set[str]:
+    """The source's names of what the target lacks."""
+    return _names(fault, "source") if fault["kind"] == "graph" else set()
 
 
 def table(cases: Sequence[Mapping[str, Any]]) -> str:

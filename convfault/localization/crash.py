@@ -78,6 +78,15 @@ CAUSES: Mapping[str, Mapping[str, str]] = {
 }
 
 
+KINDS: Mapping[str, str] = {
+    "unsupported_attribute": "hyperparameters",
+    "missing_tensor": "graph",
+    "bad_shape": "graph",
+    "unreadable_target": "graph",
+}
+"""What of the model a tool fails over: a setting, or how the graph is put together; the others are the tool's lack."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A conversion that failed: the record of its last hop, and what its runtime said of a target it cannot read."""
@@ -94,7 +103,7 @@ def explain(failure: Failure, shrunk: Shrunk | None = None, alternatives: tuple[
         blame = _with_shrunk(blame, shrunk)
     name = f"{record['tool']} {record['tool_version']}"
     return Suspect(
-        kind="tool",
+        kind=KINDS.get(blame.cause, "tool"),
         cause=blame.cause,
         explanation=_sentence(name, record, blame, shrunk),
         suggestion=_advice(record, blame, alternatives),

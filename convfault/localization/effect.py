@@ -180,7 +180,7 @@ def multiplications(layer: Layer) -> float:
 
 def deviation(found: Outputs, expected: Outputs) -> Deviation:
     """How far the outputs found are from those expected, output by output in order."""
-    if len(found) < len(expected) or any(a.shape != b.shape for a, b in zip(found, expected, strict=False)):
+    if len(found) != len(expected) or any(a.shape != b.shape for a, b in zip(found, expected, strict=False)):
         return Deviation(float("inf"), None)
     largest, flips = 0.0, None
     for one, other in zip(found, expected, strict=False):

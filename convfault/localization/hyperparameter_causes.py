@@ -75,6 +75,12 @@ CAUSES: Mapping[str, Cause] = {
         "onnx2keras: AveragePool with count_include_pad=1 became padding='same' (InceptionV3).",
         "Pad with zeros in an operator of its own before an unpadded average; or scale the borders.",
     ),
+    "divisor": Cause(
+        "The sum over each window of an average is divided by another number than its pixels.",
+        "torch can set the divisor (divisor_override); hardly any other format can, and converters drop it.",
+        "torch.onnx: AvgPool2d(2, divisor_override=1) becomes AveragePool, four times too small.",
+        "Multiply behind the average by the window's pixels over the divisor.",
+    ),
     "clip_bounds": Cause(
         "The activation is cut off at other bounds (ReLU, ReLU6, hardtanh).",
         "The upper bound was lost, or a default taken, as Clip's bounds moved from attributes to inputs.",
@@ -91,6 +97,12 @@ CAUSES: Mapping[str, Cause] = {
         "Set the source's epsilon.",
     ),
     "resize_size": _plain("The size that is resized to", "scale_factor was turned into a size.", "floor(15 * 1.7)."),
+    "resize_scale": Cause(
+        "Pixels are placed by the factor on one side, by the sizes (a rounded factor) on the other.",
+        "A broken scale_factor was turned into a size: floor(24 * 1.7) = 40 is a factor of 1.667.",
+        "tf.image.resize has sizes only; ONNX and torch use the factor that was given.",
+        "Convert with recompute_scale_factor=True or a size in the source, or resize by an explicit product.",
+    ),
     "resize_method": _plain("The interpolation", "A mode was not supported.", "Bicubic run as bilinear."),
     "align_corners": Cause(
         "Resizing maps the corner pixels' centres onto each other on one side only.",

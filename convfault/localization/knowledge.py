@@ -33,7 +33,7 @@ def about(faults: Iterable[Fault]) -> dict[str, dict[str, dict[str, str]]]:
     """Kind → cause → ``finds``, ``arises``, ``example``, ``repair``, as sentences, for the causes that occur."""
     found: dict[str, dict[str, dict[str, str]]] = {}
     for fault in faults:
-        record = TABLES.get(fault.kind, {}).get(fault.cause)
+        record = TABLES.get(fault.kind, {}).get(fault.cause) or crash.CAUSES.get(fault.cause)  # of any kind
         if record is None and fault.kind == "hyperparameters":
             record = hyperparameter_causes.OTHER
         if record is not None:

@@ -16,15 +16,19 @@ CAUSES_OF = {
     "beta": "softplus", "coordinates": "half_pixel", "cubic_alpha": "cubic_coefficient", "end": "slice_bounds",
     "epsilon": "epsilon", "keepdims": "keepdims", "maximum": "clip_bounds", "method": "resize_method",
     "minimum": "clip_bounds", "mode": "pad_mode", "order": "order", "padding": "padding", "repeats": "repeats",
-    "rounding": "nearest_rounding", "size": "resize_size", "slope": "slope", "strides": "slice_bounds",
+    "rounding": "nearest_rounding", "scales": "resize_scale",
+    "size": "resize_size", "slope": "slope", "strides": "slice_bounds",
     "threshold": "softplus", "to": "cast_dtype", "value": "pad_value",
 }  # fmt: skip
 """Attribute → cause."""
 
+OPTIONAL = frozenset({"antialias", "scales"})
+"""Attributes that a layer may lack: an edit that gives it None takes them away."""
+
 TOGETHER = {
     "clip": ("minimum", "maximum"),
     "slice": ("begin", "end", "strides"),
-    "resize": ("size", "method", "coordinates", "rounding", "cubic_alpha"),
+    "resize": ("size", "method", "antialias", "coordinates", "rounding", "scales", "cubic_alpha"),
     "softplus": ("beta", "threshold"),
 }
 """Attributes of a kind that one fault changes together, the one that names it first."""
@@ -65,7 +69,7 @@ def reshaped(graphs: tuple[Graph, Graph], source: Layer, target: Layer) -> Attri
 
 
 def _attribute(source: Layer, target: Layer, names: list[str]) -> Attribute:
-    values = {name: source.hyperparameters[name] for name in names if name in source.hyperparameters}
+    values = {name: source.hyperparameters.get(name) for name in names if name in {*source.hyperparameters, *OPTIONAL}}
     first = names[0]
     expected, actual = source.hyperparameters.get(first), target.hyperparameters.get(first)
     cause = CAUSES_OF.get(first, first)
@@ -112,17 +116,16 @@ def _same_effect(graphs: tuple[Graph, Graph], source: Layer, target: Layer) -> b
 
 def _resizes_alike(source: Layer, target: Layer, shape: tuple[int, ...]) -> bool:
     """Resizing is linear along each axis: the same matrices do the same."""
-    if any("antialias" in layer.hyperparameters for layer in (source, target)):
-        return False
-    sides = [(shape[axis], source["size"][axis - 1]) for axis in (1, 2)]
-    return all(
-        np.allclose(_matrix(source, *pair), _matrix(target, *pair), rtol=0, atol=1e-6) for pair in dict.fromkeys(sides)
-    )
+    pairs = [(_matrix(source, axis, shape), _matrix(target, axis, shape)) for axis in (0, 1)]
+    return all(np.allclose(one, other, rtol=0, atol=1e-6) for one, other in pairs)
 
 
-def _matrix(layer: Layer, before: int, after: int) -> Array:
+def _matrix(layer: Layer, axis: int, shape: tuple[int, ...]) -> Array:
+    before, after = shape[axis + 1], layer["size"][axis]
+    scales = layer.hyperparameters.get("scales")
     picture = np.eye(before, dtype=np.float32).reshape(1, before, 1, before)
-    return resize(picture, {**layer.hyperparameters, "size": (after, 1)})
+    along = {"size": (after, 1), "scales": None if scales is None else (scales[axis], 1.0)}
+    return resize(picture, {**layer.hyperparameters, **along})
 
 
 def _reduces_alike(source: Layer, target: Layer, shape: tuple[int, ...]) -> bool:

@@ -34,8 +34,18 @@ ends = [node.name for node in graph.node if node.name not in read and node.op no
 COMMAND = """subprocess.run([sys.executable, "-m", "tf2onnx.convert", {flags}, "--output", "{target}"], check=True)
 """
 
+DECLARED = """import torch
+
+try:
+    import {name}
+except RuntimeError:  # torchvision's compiled operators do not fit this torch: declare those that its import looks for
+    library = torch.library.Library("torchvision", "DEF")
+    [library.define(f"{{{{name}}}}(Tensor dets, Tensor scores, float iou) -> Tensor") for name in ("nms", "qnms")]
+    import {name}
+
+"""
 CONVERT: Mapping[tuple[str, str], str] = {
-    ("onnx2torch", "onnx"): 'import onnx2torch\n\nonnx2torch.convert("{source}", **OPTIONS)\n',
+    ("onnx2torch", "onnx"): DECLARED.format(name="onnx2torch") + 'onnx2torch.convert("{source}", **OPTIONS)\n',
     ("torch_onnx", "pt2"): "import torch\n\n"
     + 'program = torch.export.load("{source}")\n'
     + 'torch.onnx.export(program, (), "{target}", dynamo=True, opset_version=OPTIONS.get("opset"), '
@@ -46,7 +56,7 @@ CONVERT: Mapping[tuple[str, str], str] = {
     ("litert-torch", "pt2"): "import litert_torch\nimport torch\n\n"
     + EXAMPLE
     + 'litert_torch.convert(module, inputs).export("{target}")\n',
-    ("nobuco", "pt2"): "import nobuco\nimport torch\n\n" + EXAMPLE + "nobuco.pytorch_to_keras(module, args=inputs)\n",
+    ("nobuco", "pt2"): DECLARED.format(name="nobuco") + EXAMPLE + "nobuco.pytorch_to_keras(module, args=inputs)\n",
     ("tflite_converter", "keras"): "import keras\nimport tensorflow as tf\n\n"
     + 'converter = tf.lite.TFLiteConverter.from_keras_model(keras.saving.load_model("{source}"))\n'
     + TFLITE,

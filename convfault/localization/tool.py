@@ -98,6 +98,9 @@ class Alternative:
     route: Route
     reason: str
 
+    def __str__(self) -> str:
+        return str(self.route)
+
 
 def examine(case: Case) -> list[Suspect]:
     """Suspects of kind ``tool``; none for two files whose conversion is not known, or where every hop agrees."""

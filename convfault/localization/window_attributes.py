@@ -36,7 +36,9 @@ def window_attributes(case: Case, source: Layer, target: Layer) -> Iterator[Attr
         yield _geometry(case, source, target)
     if _differs(source, target, "groups"):
         yield _groups(source, target)
-    if _differs(source, target, "count_padding") and NONE not in (source["padding"], target["padding"]):
+    if _differs(source, target, "divisor"):
+        yield _divisor(source, target)
+    elif _differs(source, target, "count_padding") and NONE not in (source["padding"], target["padding"]):
         yield _counting(source, target)
 
 
@@ -203,6 +205,16 @@ def _groups(source: Layer, target: Layer) -> Attribute:
     evidence = {"channels": source.shape[-1]}
     values = {"groups": source["groups"]}
     return Attribute("groups", "groups", values, source["groups"], target["groups"], phrase, evidence)
+
+
+def _divisor(source: Layer, target: Layer) -> Attribute:
+    """What the sum of each window is divided by, where one side sets it."""
+    expected, actual = (layer.hyperparameters.get("divisor") for layer in (source, target))
+    texts = ["the number of its pixels" if value is None else f"{value:g}" for value in (expected, actual)]
+    phrase = f"The sum over each window is divided by {texts[1]} instead of {texts[0]}."
+    values = {"divisor": expected, "count_padding": source["count_padding"]}
+    evidence = {"spelled": {"torch": f"divisor_override={actual} instead of {expected}"}}
+    return Attribute("divisor", "divisor_override", values, expected, actual, phrase, evidence)
 
 
 def _counting(source: Layer, target: Layer) -> Attribute:

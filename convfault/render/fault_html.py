@@ -143,6 +143,7 @@ def _facts(report: Report, fault: Fault) -> tuple[tuple[str, str], ...]:
     found = [
         ("expected", _text(fault.expected)),
         ("actual", _text(fault.actual)),
+        ("as the target is", "; ".join(fault_wording.effect(report, alone, "before"))),
         ("left in alone", "; ".join(fault_wording.effect(report, alone, "caused"))),
         ("undone alone", "; ".join(fault_wording.effect(report, alone, "after"))),
         *((_name(name), _text(value)) for name, value in fault.evidence.items() if _plain(name, value)),
@@ -155,9 +156,9 @@ def _tables(evidence: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Lists of records, and records of figures, as small tables."""
     found = []
     for name, value in evidence.items():
-        if name in TOLD_ELSEWHERE or _plain(name, value):
+        if name in TOLD_ELSEWHERE or value is None or _plain(name, value):
             continue
-        rows = value if isinstance(value, list) else [{"": key, "value": item} for key, item in value.items()]
+        rows = value if isinstance(value, list) else [{"": key, "value": v} for key, v in value.items() if _text(v)]
         if not all(isinstance(row, Mapping) for row in rows):
             rows = [{"": _text(row)} for row in rows]
         head = list(dict.fromkeys(key for row in rows for key in row))

@@ -14,6 +14,7 @@ from convfault.render.fault_groups import Group, harmful
 from convfault.report import Report
 
 NOWHERE = "no single place"
+DIGITS = "0123456789_"
 NAMED = 3
 """Places that a row of alike faults names."""
 BLAME = {
@@ -42,8 +43,7 @@ def place(fault: Fault, width: int = 46) -> str:
     both = (fault.source_location, fault.target_location)
     if fault.kind == "tool":  # a tool and the file that it wrote
         both = (both[0], PurePath(both[1]).name if both[1] else None)
-    native = (fault.evidence.get("native_names") or {}).get("source") or [""]
-    sides = [shortened(name, width, native[0]) for name in both if name]
+    sides = [shortened(name, width, _model(fault)) for name in both if name]
     return " → ".join(dict.fromkeys(sides)) if all(both) else f"{sides[0]} ({_only(fault)})" if sides else ""
 
 
@@ -51,9 +51,9 @@ def places(group: Group, width: int = 46) -> str:
     """The place of a fault, or the worst few of alike ones."""
     if not group.folded:
         return place(group.first, width)
-    names = list(dict.fromkeys(_end(fault, width) for fault in group.faults))
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    names = list(dict.fromkeys(_end(fault, width) for fault in group.faults))[:NAMED]
+    more = len(group.faults) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more > 0 else "")
 
 
 def effect(report: Report, group: Group, name: str) -> tuple[str, ...]:
@@ -181,13 +181,18 @@ def punctuated(text: str) -> str:
 
 def _end(fault: Fault, width: int) -> str:
     """Its name in the target, or in the source if it has none there."""
-    native = (fault.evidence.get("native_names") or {}).get("source") or [""]
-    return shortened(fault.target_location or fault.source_location or NOWHERE, width, native[0])
+    return shortened(fault.target_location or fault.source_location or NOWHERE, width, _model(fault))
+
+
+def _model(fault: Fault) -> str:
+    """The name of the source's operator, which a fused name of the target holds, too."""
+    native = (fault.evidence.get("native_names") or {}).get("source")
+    return str(native[0] if native else fault.source_location or "")
 
 
 def _alike(one: str, other: str) -> int:
-    """How many letters two names end in alike."""
-    pairs = zip(reversed(one), reversed(other), strict=False)
+    """How many letters two names end in alike, less the numbers that converters append to tell names apart."""
+    pairs = zip(reversed(one.rstrip(DIGITS)), reversed(other.rstrip(DIGITS)), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 

@@ -117,7 +117,9 @@ def _comparison(group: str, report: Report) -> Case:
 def _fault(group: str, report: Report, found: Group) -> Case:
     """A failing case; its name tells the cause and the place, but no figures."""
     fault = found.first
-    where = "" if found.folded else fault.target_location or fault.source_location or ""
+    # a tool's places are its release and a file somewhere: they are not the same the next time
+    place = fault.attribute if fault.kind == "tool" else fault.target_location or fault.source_location
+    where = "" if found.folded else place or ""
     effects = {name: "; ".join(fault_wording.effect(report, found, key)) for name, key in EFFECTS.items()}
     places = [fault_wording.place(member, PLACE) for member in found.faults]
     facts = [f"{name}: {text}" for name, text in effects.items() if text]

@@ -116,3 +116,4 @@ def test_other_top_labels_are_counted_and_nan_is_beyond_any_number() -> None:
     turned[0, 0] = np.nan
     assert deviation((turned,), (scores,)).max_abs_error == np.inf
     assert deviation((scores,), (scores, scores)).max_abs_error == np.inf
+    assert deviation((scores, scores), (scores,)).max_abs_error == np.inf

@@ -56,6 +56,9 @@ def hostile() -> Report:
     )))  # fmt: skip
 
 
+ALL = (several, rounded, harmless, unexplained, hostile)
+
+
 @cache
 def report_of(damage: Callable[[Graph], Graph]) -> Report:
     """What ``localize`` tells of a small network and what ``damage`` makes of it."""
@@ -93,7 +96,12 @@ def with_faults(found: Sequence[Fault], **localization: Any) -> Report:
     """A report of ``localize`` with these faults, ranked in their order."""
     ranked = (replace(item, id=f"F{rank}", rank=rank) for rank, item in enumerate(found, 1))
     known = {"measured_on": 8, **localization}
-    return replace(samples.differing(), command="localize", faults=tuple(ranked), localization=known)
+    return replace(_differing(), command="localize", faults=tuple(ranked), localization=known)
+
+
+@cache
+def _differing() -> Report:
+    return samples.differing()
 
 
 def _case(source: Graph, target: Graph) -> Case:

@@ -14,8 +14,12 @@ import pytest
 from convfault.render import html
 from convfault.report import Report
 from tests import samples
+from tests.render import localized
 
-SAMPLES = [samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired]
+SAMPLES = [
+    *(samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired),
+    *localized.ALL,
+]
 VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 CELLS = {"td", "th", "dt", "dd"}
 """Elements whose texts stand apart though nothing stands between them."""
@@ -150,7 +154,8 @@ def test_faults_edits_and_the_mended_file_are_shown() -> None:
         "AGREE repaired.tflite 96.0 MB",
         "top-1 disagreement 13.4 % 0 %",
         "1 · parameters int8-rounding",
-        "undone alone 1 % of the top labels differ, instead of 13.4 %",
+        "as the target is 13.4 % of labels flip",
+        "undone alone 1 % of labels flip; off by 0.02",
         'f2 padding {"padding": [0, 1, 0, 1]} left out changes nothing',
         "The repaired file answers as the source does.",
     ):

@@ -10,8 +10,12 @@ import pytest
 
 from convfault.render import junit
 from tests import samples
+from tests.render import localized
 
-SAMPLES = [samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired]
+SAMPLES = [
+    *(samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired),
+    *localized.ALL,
+]
 
 GRAMMAR: dict[str, tuple[set[str], set[str], set[str]]] = {
     "testsuites": ({"name", "time", "tests", "failures", "errors"}, set(), {"testsuite"}),
@@ -55,6 +59,10 @@ def test_the_document_keeps_to_the_grammar(make: Any) -> None:
         (samples.differing, ["passed", "failure"]),
         (samples.crashing, ["passed", "error", "skipped"]),
         (samples.repaired, ["passed", "passed"]),
+        (localized.several, ["passed", "failure", "failure", "failure", "failure"]),
+        (localized.rounded, ["passed", "failure", "failure"]),
+        (localized.harmless, ["passed", "passed"]),
+        (localized.unexplained, ["passed", "failure"]),
     ],
 )
 def test_each_hop_and_the_comparison_has_its_outcome(make: Any, expected: list[str]) -> None:
@@ -89,6 +97,30 @@ def test_a_crash_carries_the_words_of_the_tool_and_its_log() -> None:
     assert error is not None
     assert error.get("message") == "No Adapter to version 17 for ReduceMean"
     assert str(error.text).endswith("RuntimeError: No Adapter to version 17 for ReduceMean")
+
+
+def test_a_fault_is_a_failing_case_named_by_its_cause_and_place() -> None:
+    *_, case = read(localized.several()).findall(".//testcase")
+    failure = case.find("failure")
+    assert failure is not None
+    assert case.get("name") == "graph fault missing_node at relu2"
+    assert failure.get("type") == "graph.missing_node"
+    assert str(failure.get("message")).startswith("node missing: The source's ReLU 'relu2' is missing in the target")
+    assert "causes alone: " in str(failure.text)
+
+
+def test_alike_faults_are_one_case_with_all_places_whose_name_has_no_figures() -> None:
+    *_, case = read(localized.rounded()).findall(".//testcase")
+    assert case.get("name") == "parameters fault int8_rounding"
+    assert {"conv1", "head"} <= set(str(case.find("failure").text).splitlines())  # type: ignore[union-attr]
+
+
+def test_the_name_of_a_tools_case_holds_no_release_and_no_file() -> None:
+    option = localized.fault(
+        kind="tool", cause="option", attribute="optimizations", target_location="/tmp/a1b2/x.tflite"
+    )
+    *_, case = read(localized.with_faults([option])).findall(".//testcase")
+    assert case.get("name") == "tool fault option at optimizations"
 
 
 def test_names_of_cases_survive_a_new_version_of_the_tool() -> None:

@@ -14,9 +14,13 @@ from rich.console import Console
 from convfault.render import terminal
 from convfault.report import Report
 from tests import samples
+from tests.render import localized
 from tests.render.terminals import printed, squeezed
 
-SAMPLES = [samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired]
+SAMPLES = [
+    *(samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired),
+    *localized.ALL,
+]
 
 
 def shown(report: Report, width: int = 100, **more: Any) -> str:
@@ -109,7 +113,8 @@ def test_two_files_without_a_route_are_converted_elsewhere() -> None:
 
 def test_a_repair_shows_faults_and_the_new_verdict() -> None:
     text = squeezed(shown(samples.repaired()))
-    assert "1. parameters inception_v3/activation_5/Relu;conv2d_5/Conv2D1 kernel (without it, 1 % disagree)" in text
+    assert "1 parameters int8-rounding not measured 1 % of labels flip" in text
+    assert "inception_v3/conv2d_5/Conv2D → conv2d_5/Conv2D1 … off by 0.02" in text
     assert "repaired repaired.tflite (96.0 MB): AGREE, 0 % of the top labels differ" in text
 
 
