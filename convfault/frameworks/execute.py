@@ -35,8 +35,9 @@ def run(
     """Job: run a model over ``batches`` in one or more passes, writing the trace of each to its folder.
 
     A pass is a record: ``folder``; ``rows`` (only these pictures, one by one; absent: all); ``perturbation`` (fields of
-    ``Perturbation``; absent: the model as it is); ``capture`` (inner tensors to keep, as far as the runtime can). The first model opens before the
-    parent's go, so that two models load at once but do not compete while they run. Returns signature and counts.
+    ``Perturbation``; absent: the model as it is); ``capture`` (inner tensors to keep, as far as the runtime can).
+    The first model opens before the parent's go, so that two models load at once but do not compete while they run.
+    Returns signature and counts.
     """
     adapter, subject = FRAMEWORKS[framework], Model.from_record(model)
     data, prepare = Batches.from_record(batches), Preprocessing.from_record(preprocessing)

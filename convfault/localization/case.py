@@ -90,7 +90,8 @@ class Case:
     """A source and a target that differ.
 
     ``pictures`` names the chosen ones, some that deviate most and some that agree, in the data's order; every array of
-    the subjects has them as its rows. ``comparison`` is that of the whole data; ``tolerance`` how far the first output may be off.
+    the subjects has them as its rows. ``comparison`` is that of the whole data; ``tolerance`` how far the first output
+    may be off.
     """
 
     source: Subject

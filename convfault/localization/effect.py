@@ -8,6 +8,7 @@ where undoing either alone changes nothing or makes it worse.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,13 +133,17 @@ class _Trials:
         return Effect(self.before, after, deviation(found, _outputs(self.mended, self.mended_values)))
 
 
+REFUSALS = (ConvfaultError, ValueError, IndexError, KeyError)
+"""What an edit may raise over a graph that it does not fit."""
+
+
 def usable(edit: Edit | None, graph: Graph) -> Edit | None:
     """The edit, unless it cannot be applied."""
     if edit is None:
         return None
     try:
         edit.apply(graph)
-    except (ConvfaultError, ValueError, IndexError, KeyError):
+    except REFUSALS:
         return None
     return edit
 
@@ -146,8 +151,9 @@ def usable(edit: Edit | None, graph: Graph) -> Edit | None:
 def applied(graph: Graph, edits: Sequence[Edit | None]) -> Graph:
     """The graph with every edit that fits what the ones before it left."""
     for edit in edits:
-        if edit is not None and usable(edit, graph) is not None:
-            graph = edit.apply(graph)
+        if edit is not None:
+            with suppress(*REFUSALS):
+                graph = edit.apply(graph)
     return graph
 
 
