@@ -1,0 +1,29 @@
+"""Writers: edits of a canonical ``Graph`` carried out in the native file, one writer a format.
+
+``WRITERS[model.format](model, graph, edits, out)`` writes an edited copy of the model to ``out`` and returns what it
+changed, in native names. What no edit touches stays as it was. Raises ``EditRefusedError`` where the format cannot
+hold an edit, ``UsageError`` where ``out`` is the model itself, ``StorageError`` where it cannot be written; then
+nothing is written. ``graph`` is the model's own canonical graph; a format without a writer is not in the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from convfault.model import Model
+from convfault.registry import Registry
+from convfault.relax.edits import Edit
+from convfault.relax.graph import Graph
+from convfault.repairing.writers.change import Change
+
+Writer = Callable[[Model, Graph, Sequence[Edit], Path], tuple[Change, ...]]
+
+WRITERS: Registry[Writer] = Registry(
+    "writer",
+    {
+        "tflite": "convfault.repairing.writers.write_tflite:write",
+        "onnx": "convfault.repairing.writers.write_onnx:write",
+    },
+)
+"""Model format → writer."""

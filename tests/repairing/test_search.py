@@ -1,0 +1,62 @@
+"""The search takes the edits that are needed and no others, and says why."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convfault.localization.suspect import Suspect
+from convfault.relax.edits import Edit, SetParameters
+from convfault.relax.graph import Graph
+from convfault.repairing.search import search
+from tests.localization.pairs import case_of, network
+
+
+def suspect(edit: Edit | None) -> Suspect:
+    return Suspect("parameters", "noise", "It differs.", "Restore it.", edit=edit)
+
+
+def restoring(graph: Graph, layer: str, *names: str) -> Edit:
+    return SetParameters(layer, {name: graph[layer].parameters[name].values for name in names})
+
+
+def test_only_the_edits_that_matter_are_chosen() -> None:
+    sound = network()
+    faulty = sound.with_parameters("convolution_2", bias=sound["convolution_2"].parameters["bias"].values + 1)
+    harmless = restoring(sound, "convolution_1", "weights")
+    found = search(case_of(sound, faulty), [suspect(harmless), suspect(restoring(sound, "convolution_2", "bias"))])
+    assert found.solved
+    assert found.before.max_abs_error > 0.9
+    assert [attempt.accepted for attempt in found.attempts] == [False, True]
+    assert found.attempts[0].reason == "the answers agree without it"
+    assert len(found.chosen) == 1
+
+
+def test_faults_that_mask_each_other_are_undone_together() -> None:
+    sound = network()
+    bias = sound["convolution_1"].parameters["bias"].values
+    weights = sound["convolution_1"].parameters["weights"].values
+    twice = {"weights": weights * 2, "bias": bias * 2}
+    half = sound["convolution_2"].parameters["weights"].values / 2
+    both = sound.with_parameters("convolution_1", **twice).with_parameters("convolution_2", weights=half * 1.01)
+    edits = [restoring(sound, "convolution_1", "weights", "bias"), restoring(sound, "convolution_2", "weights")]
+    found = search(case_of(sound, both), [suspect(edit) for edit in edits])
+    assert found.solved
+    assert all(attempt.accepted for attempt in found.attempts)
+
+
+def test_what_cannot_be_undone_is_told() -> None:
+    sound = network()
+    faulty = sound.with_parameters("convolution_2", bias=np.zeros(8, np.float32))
+    found = search(case_of(sound, faulty), [suspect(None), suspect(SetParameters("nobody", {}))])
+    assert not found.solved
+    assert [attempt.reason for attempt in found.attempts] == [
+        "no edit of the graph undoes it",
+        "its edit does not fit the target",
+    ]
+
+
+def test_a_target_that_agrees_needs_nothing() -> None:
+    sound = network()
+    found = search(case_of(sound, sound), [suspect(restoring(sound, "convolution_1", "bias"))])
+    assert found.solved
+    assert found.chosen == ()

@@ -1,0 +1,227 @@
+"""Edits written to native files: the native runtime then answers as the sound model does, and the rest is untouched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convfault.errors import UsageError
+from convfault.relax import evaluate
+from convfault.relax.edits import Edit, Insert, Remove, SetHyperparameters, SetOutputs, SetParameters
+from convfault.relax.graph import Layer, Parameter
+from convfault.repairing.writers import WRITERS
+from convfault.repairing.writers.change import EditRefusedError
+from tests import tiny
+from tests.repairing.views import View, cure, difference, pictures, restoring, run, view
+
+FORMATS = ("tflite", "onnx")
+KINDS = (
+    "weights_height_width_swapped", "weights_nan", "bias_dropped", "dense_rows_rolled", "folding_epsilon",
+    "concat_axis_changed", "mean_axes_changed", "leaky_slope_changed", "pad_value_changed", "clip_bound_removed",
+    "clip_bound_added", "padding_symmetry", "dilation_changed", "stride_changed", "pool_size_changed",
+    "average_pool_padding_counted", "max_pool_zero_padded", "resize_method_changed", "activation_missing",
+    "activation_extra", "activation_replaced", "activation_moved", "softmax_removed", "residual_bypassed",
+    "addition_replaced", "pool_replaced", "concat_inputs_swapped", "branch_rewired", "transpose_inserted",
+    "flatten_order", "outputs_reordered", "output_extra", "layer_missing", "input_scaled", "input_channels_reversed",
+)  # fmt: skip
+"""Planted kinds that between them need every edit there is."""
+
+
+def written(target: View, edits: list[Edit], out: Path) -> Path:
+    path = out.with_suffix(target.path.suffix)
+    WRITERS[target.model.format](target.model, target.graph, edits, path)
+    return path
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_planted_fault_is_mended_in_the_file(form: str, kind: str, sound: dict[str, View], out: Path) -> None:
+    from planting import Unfit, plant
+
+    source = sound[form]
+    faulty = out.with_name(f"faulty{source.path.suffix}")
+    try:
+        plant(source.path, kind, 0, faulty)
+    except Unfit as reason:
+        pytest.skip(str(reason))
+    target = view(faulty)
+    edits = cure(source, target)
+    assert edits
+    mended = written(target, edits, out)
+    values = pictures(source.path)
+    assert difference(run(mended, values), source.run(values)) < 1e-5
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_without_edits_the_bytes_are_the_same(form: str, sound: dict[str, View], out: Path) -> None:
+    assert written(sound[form], [], out).read_bytes() == sound[form].path.read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_tensors_stay_as_they_are(form: str, sound: dict[str, View], out: Path) -> None:
+    from planting import plant
+    from planting.editors import open_network
+
+    source = sound[form]
+    faulty = out.with_name(f"faulty{source.path.suffix}")
+    (record,) = plant(source.path, "weights_scaled", 1, faulty)
+    target = view(faulty)
+    networks = [open_network(path) for path in (source.path, faulty, written(target, cure(source, target), out))]
+    for ours, theirs, mended in zip(*(network.parameters() for network in networks), strict=True):
+        assert ours == theirs == mended
+        wanted, before, after = (
+            network.read(each) for network, each in zip(networks, (ours, theirs, mended), strict=True)
+        )
+        np.testing.assert_allclose(after, wanted, rtol=1e-6, atol=1e-7)
+        if ours.tensor not in record.names:
+            assert np.array_equal(before, after)
+    assert [each.name for each in networks[0].operators()] == [each.name for each in networks[2].operators()]
+
+
+def test_only_the_bytes_of_a_restored_tensor_change_in_a_flatbuffer(tinies: dict[str, View], out: Path) -> None:
+    source = tinies["float32"]
+    layer = next(layer for layer in source.graph if layer.kind == "dense")
+    bias = layer.parameters["bias"].values + 1
+    before, after = (
+        source.path.read_bytes(),
+        written(source, [SetParameters(layer.id, {"bias": bias})], out).read_bytes(),
+    )
+    assert len(before) == len(after)
+    places = [place for place, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]]
+    assert 0 < places[-1] - places[0] < bias.nbytes
+
+
+@pytest.mark.parametrize("way", ["dynamic", "float16"])
+def test_quantized_weights_are_restored_to_the_float_models(way: str, tinies: dict[str, View], out: Path) -> None:
+    source, target = tinies["float32"], tinies[way]
+    mended = written(target, restoring(source.graph, target.graph), out)
+    values = tiny.pictures()
+    assert difference(target.run(values), source.run(values)) > 1e-4
+    assert difference(run(mended, values), source.run(values)) < 1e-6
+
+
+def test_a_layer_of_an_integer_model_is_computed_in_float_between_its_neighbours(
+    tinies: dict[str, View], out: Path
+) -> None:
+    target = tinies["int8"]
+    layer = next(layer for layer in target.graph if layer.kind == "dense")
+    edit = SetParameters(layer.id, {name: -each.values for name, each in layer.parameters.items()})
+    mended = written(target, [edit], out)
+    wanted = evaluate.run(edit.apply(target.graph), {target.graph.inputs[0]: tiny.pictures()})
+    (found,) = run(mended, tiny.pictures())
+    answers = found.argmax(axis=1) == wanted[target.graph.outputs[0]].argmax(axis=1)
+    assert answers.mean() > 0.8
+    assert not np.array_equal(found.argmax(axis=1), target.run(tiny.pictures())[0].argmax(axis=1))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_edits_of_every_sort_mean_in_the_file_what_they_mean_in_the_graph(
+    form: str, sound: dict[str, View], out: Path
+) -> None:
+    source = sound[form]
+    values = pictures(source.path)
+    start = {n: source.graph[n].view(values) for n in source.graph.inputs}
+    for number, edits in enumerate(_edits(source)):
+        graph = source.graph
+        for edit in edits:
+            graph = edit.apply(graph)
+        found = evaluate.run(graph, start)
+        path = written(source, edits, out.with_name(f"out_{number}"))
+        wanted = [found[name] for name in graph.outputs]
+        assert difference([a.reshape(b.shape) for a, b in zip(run(path, values), wanted, strict=True)], wanted) < 1e-5
+
+
+def _edits(source: View) -> list[list[Edit]]:
+    """Some edits of each sort that fit the branchy model."""
+    graph = source.graph
+    clip = next(layer for layer in graph if layer.kind == "clip")
+    convolution = next(layer for layer in graph if layer.kind == "convolution")
+    count = convolution.shape[-1]
+    scale = {
+        "scale": Parameter(np.linspace(0.5, 1, count, dtype=np.float32)),
+        "shift": Parameter(np.ones(count, np.float32)),
+    }
+    behind = Layer("scaled", "affine", (convolution.id,), convolution.shape, parameters=scale)
+    reading = tuple(dict.fromkeys(graph.readers[convolution.id]))
+    before = Layer("bent", "tanh", (graph.inputs[0],), graph[graph.inputs[0]].shape)
+    end, (_, height, width, depth) = graph[graph.outputs[0]], before.shape
+    spans = {"begin": (0, height - 1, 0, 0), "end": (1, -height - 1, width, depth), "strides": (1, -1, 1, 1)}
+    mixing = {"weights": Parameter(np.eye(depth, dtype=np.float32)[::-1, None, None].transpose(1, 2, 0, 3))}
+    window = {"strides": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+    mixing["bias"] = Parameter(np.zeros(depth, np.float32))
+    classes = {"weights": Parameter(np.eye(10, dtype=np.float32)[:, ::-1]), "bias": Parameter(np.zeros(10, np.float32))}
+    return [
+        [Insert(replace(before, kind="slice", hyperparameters=spans))],
+        [Insert(replace(before, kind="convolution", hyperparameters=window, parameters=mixing))],
+        [Insert(Layer("renumbered", "dense", (end.id,), end.shape, parameters=classes))],
+        [SetHyperparameters(clip.id, {"minimum": -0.25, "maximum": 0.75})],
+        [Insert(behind)],
+        [Insert(before), Insert(replace(behind, kind="leaky_relu", hyperparameters={"slope": 0.3}, parameters={}))],
+        [Insert(Layer("doubled", "add", (convolution.id, convolution.id), convolution.shape), reading)],
+        [Insert(Layer("last", "sigmoid", (end.id,), end.shape))],
+        [Remove(clip.id, graph.readers[clip.id])],
+        [SetOutputs(graph.outputs[::-1])],
+        [SetParameters(convolution.id, {"bias": np.zeros(count, np.float32)}), Insert(behind)],
+    ]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_outputs_keep_their_names(form: str, sound: dict[str, View], out: Path) -> None:
+    source = sound[form]
+    end = source.graph[source.graph.outputs[0]]
+    mended = view(written(source, [Insert(Layer("last", "tanh", (end.id,), end.shape))], out))
+    assert names(mended) == names(source)
+
+
+def names(source: View) -> list[str]:
+    """What the model's outputs are called."""
+    from planting.editors import open_network
+
+    return open_network(source.path).outputs()
+
+
+def test_the_model_itself_is_never_written_over(tinies: dict[str, View]) -> None:
+    source = tinies["float32"]
+    with pytest.raises(UsageError, match="never overwritten"):
+        WRITERS["tflite"](source.model, source.graph, [], source.path)
+
+
+def test_what_the_format_cannot_hold_is_refused_and_nothing_written(sound: dict[str, View], out: Path) -> None:
+    source = sound["tflite"]
+    convolution = next(layer for layer in source.graph if layer.kind == "convolution")
+    layer = Layer("elu", "elu", (convolution.id,), convolution.shape, hyperparameters={"alpha": 0.5})
+    with pytest.raises(EditRefusedError, match=r"alpha 1, not 0\.5"):
+        written(source, [Insert(layer)], out)
+    with pytest.raises(EditRefusedError, match="does not fit the model"):
+        written(source, [Remove("nobody", ())], out)
+    assert not list(out.parent.glob("out*"))
+
+
+def test_a_layer_between_an_unknown_operator_and_its_input_reaches_it(tmp_path: Path) -> None:
+    for name in ("tvm", "onnx", "onnxruntime", "torch"):
+        pytest.importorskip(name)
+    import onnx
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Tanh", ["x"], ["bent"], name="bent"),
+        helper.make_node("LpNormalization", ["bent"], ["unit"], name="unit", axis=1, p=2),
+        helper.make_node("Relu", ["unit"], ["y"], name="y"),
+    ]
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 16, 16]) for name in ("x", "y")]
+    path = tmp_path / "opaque.onnx"
+    model = helper.make_model(helper.make_graph(nodes, "opaque", sides[:1], sides[1:]), ir_version=8)
+    del model.opset_import[:]
+    model.opset_import.extend([helper.make_opsetid("", 17)])
+    onnx.save(model, path)
+    target = view(path)
+    tanh = next(layer for layer in target.graph if layer.kind == "tanh")
+    assert any(layer.kind == "opaque" for layer in target.graph)
+    mended = written(target, [Insert(replace(tanh, id="again", inputs=(tanh.id,)))], tmp_path / "out")
+    values = tiny.pictures(1, layout="NCHW")
+    bent = np.tanh(np.tanh(values))
+    wanted = np.maximum(bent / np.linalg.norm(bent, axis=1, keepdims=True), 0)
+    assert np.allclose(run(mended, values)[0], wanted, atol=1e-5)
