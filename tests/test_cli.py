@@ -214,11 +214,14 @@ def test_a_pickle_inside_a_torch_archive_needs_trust(run: Runner, tiny_torch: Pa
 def test_ctrl_c_ends_with_130_and_leaves_nothing_half_made(
     run: Runner, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    def heed_interrupts() -> None:  # a shell that runs the tests in the background has its children ignore them
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     cache = tmp_path_factory.mktemp("fresh-cache")
     command = [sys.executable, "-m", "convfault", "diff", "-m", "mobilenetv2", "--src", "tf", "--dst", "tflite"]
     process = subprocess.Popen(
         [*command, "--json", "report.json"], cwd=run.folder, stderr=subprocess.PIPE, text=True,
-        env={**run.environment, "CONVFAULT_CACHE": str(cache)},
+        env={**run.environment, "CONVFAULT_CACHE": str(cache)}, preexec_fn=heed_interrupts,
     )  # fmt: skip
     time.sleep(4)
     process.send_signal(signal.SIGINT)
