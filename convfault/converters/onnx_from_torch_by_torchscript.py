@@ -60,7 +60,32 @@ def _traceable(source: Model) -> tuple[Any, tuple[Any, ...], list[str], bool]:
         return module(source), inputs, names, True
     program = exported_program(source)
     traceable = program.module()
+    _ask_for_sizes(traceable)
     # The exporter calls train(False), which the module of an exported program refuses; it is in that mode already.
     traceable.train = types.MethodType(lambda self, mode=True: self, traceable)
     names = list(program.graph_signature.user_inputs)
     return traceable, example_of(program), names, has_dynamic_batch(program)
+
+
+METHODS = ("expand", "reshape", "view")
+"""Operators that take sizes and are methods of a tensor, too."""
+
+
+def _ask_for_sizes(module: Any) -> None:
+    """Let an ``fx.GraphModule`` ask for sizes, and use them, by the methods that tracing follows, in place.
+
+    An exported program does so by operators, for which sizes are plain numbers: the example's batch would be written
+    into the file wherever a picture is reshaped.
+    """
+    import torch
+
+    for node in module.graph.nodes:
+        if node.op != "call_function":
+            continue
+        schema = getattr(node.target, "_schema", None)
+        name = "" if schema is None else schema.name.removeprefix("aten::")
+        if node.target is torch.ops.aten.sym_size.int:
+            node.op, node.target = "call_method", "size"
+        elif name in METHODS and not node.kwargs:
+            node.op, node.target = "call_method", name
+    module.recompile()

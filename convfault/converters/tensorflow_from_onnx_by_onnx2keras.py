@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,5 +28,10 @@ CONVERTER = Converter(
 
 def convert(source: Model, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Export the model before it is saved: a SavedModel keeps what ``Lambda`` layers compute, a ``.keras`` does not."""
-    network(source, options).export(target, format="tf_saved_model", verbose=False)
+    export = network(source, options).export
+    known = inspect.signature(export).parameters  # Keras 2 has neither
+    export(
+        target,
+        **{name: value for name, value in {"format": "tf_saved_model", "verbose": False}.items() if name in known},
+    )
     return facts(options)

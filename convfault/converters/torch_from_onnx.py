@@ -2,8 +2,9 @@
 
 onnx2torch returns an ``fx.GraphModule`` in memory. To be a file that runs without onnx2torch it goes through
 ``torch.export``, which cannot follow values that are read from weights while running (the axes of a Squeeze, a target
-shape): such small integer weights are written into the graph as literals first. And a ``.pt2`` cannot be read back when
-names of modules hold the ``/``, ``:`` and ``;`` of TensorFlow's: these become ``_``. Neither changes a result.
+shape, the factors of a Resize): such small weights are written into the graph as literals first. And a ``.pt2`` cannot
+be read back when names of modules hold the ``/``, ``:`` and ``;`` of TensorFlow's: these become ``_``. Neither changes
+a result.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ CONVERTER = Converter(
 
 LITERAL_SIZE = 64
 """Integer weights of at most this many elements are parameters of operators (axes, shapes), not tables."""
+BY_FACTOR = ("Resize", "Upsample")
+"""Modules of onnx2torch, by the start of their class' name, whose floating-point weights are factors."""
 
 
 def convert(source: Model, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,20 +111,29 @@ def _plain_names(module: Any) -> None:
 
 
 def _write_literals(module: Any) -> None:
-    """Replace the reads of small integer weights in an ``fx.GraphModule`` by literals, in place."""
+    """Replace the reads of small integer weights and of factors in an ``fx.GraphModule`` by literals, in place."""
     import torch
 
     for node in list(module.graph.nodes):
         if node.op != "get_attr":
             continue
         value = _attribute(module, str(node.target))
-        if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.numel() > LITERAL_SIZE:
+        if not isinstance(value, torch.Tensor) or value.numel() > LITERAL_SIZE:
+            continue
+        if value.is_floating_point() and not all(_takes_factors(module, user) for user in node.users):
             continue
         with module.graph.inserting_before(node):
             literal = module.graph.call_function(torch.tensor, (value.tolist(),), {"dtype": value.dtype})
         node.replace_all_uses_with(literal)
         module.graph.erase_node(node)
     module.recompile()
+
+
+def _takes_factors(module: Any, node: Any) -> bool:
+    """Whether a node calls a module that reads its small weights as numbers, not as a tensor."""
+    if node.op != "call_module":
+        return False
+    return type(_attribute(module, str(node.target))).__name__.removeprefix("Onnx").startswith(BY_FACTOR)
 
 
 def _follow_literals() -> None:

@@ -99,7 +99,10 @@ def _call(target: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> 
         return _indexed(**given)
     if target._schema.name in CONSTANTS:
         return given["self"]
-    function = _function(target._schema.name.partition("::")[2].rstrip("_"))
+    name = target._schema.name.partition("::")[2]
+    if name.lstrip("_").startswith("upsample_"):
+        return _resized(name, **given)
+    function = _function(name.rstrip("_"))
     places = [given.pop("self")] if "self" in given else []
     known = _parameters(function)
     if known is None:  # written in C: takes what the operator takes
@@ -109,6 +112,33 @@ def _call(target: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> 
     if "training" in known and "train" in given:
         given["training"] = given.pop("train")
     return function(*places, **{name: value for name, value in given.items() if name in known})
+
+
+MODES = {
+    "nearest_exact": "nearest-exact",
+    "nearest": "nearest",
+    "bilinear": "bilinear",
+    "bicubic": "bicubic",
+    "trilinear": "trilinear",
+    "linear": "linear",
+}
+"""What follows ``upsample_`` in an operator's name → the mode of ``interpolate``, the longer names first."""
+
+
+def _resized(name: str, **given: Any) -> Any:
+    """``interpolate``, as the code was written that became one of the ``upsample`` operators."""
+    import torch
+
+    word = name.lstrip("_").removeprefix("upsample_")
+    mode = next(mode for start, mode in MODES.items() if word.startswith(start))
+    factors = given.get("scale_factors") or [given[key] for key in ("scales_h", "scales_w") if given.get(key)]
+    how: dict[str, Any] = {"scale_factor": tuple(factors)} if factors else {"size": given["output_size"]}
+    if "nearest" not in mode:
+        how["align_corners"] = given["align_corners"]
+    if word.endswith("_aa"):
+        how["antialias"] = True
+    picture = given["input"] if "input" in given else given["self"]
+    return torch.nn.functional.interpolate(picture, mode=mode, **how)
 
 
 def _indexed(

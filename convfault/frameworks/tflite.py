@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,8 @@ class TFLiteSession(Session):
         for detail, shape in zip(self._inputs, shapes, strict=True):
             self._interpreter.resize_tensor_input(detail["index"], shape)
         self._shapes = []  # what is allocated is unknown while this may fail
-        self._interpreter.allocate_tensors()
+        with _telling(self._content, shapes):
+            self._interpreter.allocate_tensors()
         self._shapes = shapes
 
     def _spec(self, detail: Details) -> TensorSpec:
@@ -124,7 +126,8 @@ class TFLiteSession(Session):
         self._allocate([array.shape for array in arrays])
         for detail, array in zip(self._inputs, arrays, strict=True):
             self._interpreter.set_tensor(detail["index"], quantize(array, detail))
-        self._interpreter.invoke()
+        with _telling(self._content, self._shapes):
+            self._interpreter.invoke()
         wanted = set(capture)
         captured = {name: self._read(index) for index, name in self._names.items() if name in wanted}
         outputs = {self._names[detail["index"]]: self._read(detail["index"]) for detail in self._outputs}
@@ -159,6 +162,20 @@ def _examined(content: bytes) -> tuple[bool, list[Details]]:
         return False, batched
     follows = all(_is_batched(detail, PROBE) for detail in _activations(skeleton) + skeleton.get_output_details())
     return follows, inner if follows else batched
+
+
+@contextmanager
+def _telling(content: bytes, shapes: list[tuple[int, ...]]) -> Iterator[None]:
+    """Where a kernel that takes over a part of the graph fails, let plain ones fail: they say which operator it is."""
+    try:
+        yield
+    except RuntimeError:
+        skeleton = _skeleton(content)
+        for detail, shape in zip(skeleton.get_input_details(), shapes, strict=True):
+            skeleton.resize_tensor_input(detail["index"], shape)
+        skeleton.allocate_tensors()
+        skeleton.invoke()
+        raise
 
 
 def _skeleton(content: bytes) -> Any:

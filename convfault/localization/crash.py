@@ -63,6 +63,12 @@ CAUSES: Mapping[str, Mapping[str, str]] = {
         "example": "tf2onnx leaves PartitionedCall in the graph",
         "repair": "take another tool or release",
     },
+    "code_in_file": {
+        "finds": "a model with Python code in it (a Lambda layer) is read back, which Keras refuses unless trusted",
+        "arises": "the tool writes what Keras lacks as Lambda layers, and rebuilds the model from its own description",
+        "example": "onnx2keras with change_ordering",
+        "repair": "leave the option out that rebuilds the model, or take another tool",
+    },
     "resources": {
         "finds": "time or memory ran out",
         "arises": "large models, tools that copy them several times",
@@ -78,6 +84,8 @@ CAUSES: Mapping[str, Mapping[str, str]] = {
 }
 
 
+WHATEVER = frozenset({"bad_name", "code_in_file"})
+"""Causes that lie in no operator: which one is left in the smallest model tells nothing."""
 KINDS: Mapping[str, str] = {
     "unsupported_attribute": "hyperparameters",
     "missing_tensor": "graph",
@@ -99,7 +107,7 @@ def explain(failure: Failure, shrunk: Shrunk | None = None, alternatives: tuple[
     """What a failed conversion is to be blamed on, from its message and log, and the smallest model if there is one."""
     record = failure.record
     blame = read(failure)
-    if shrunk is not None:
+    if shrunk is not None and blame.cause not in WHATEVER:
         blame = _with_shrunk(blame, shrunk)
     name = f"{record['tool']} {record['tool_version']}"
     return Suspect(

@@ -5,6 +5,8 @@ Foreign libraries work in processes of their own, and all that they give is kept
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,7 +25,6 @@ from convfault.process import Job, Worker
 from convfault.progress import Progress
 from convfault.relax import store
 from convfault.trace import StoredTrace
-from convfault.version import __version__
 
 WORST, AGREEING = 4, 2
 """How many pictures of each sort are looked at layer by layer: every tensor of each is kept, about 100 MB a picture."""
@@ -114,9 +115,18 @@ def _views(sides: tuple[Side, Side], rows: Sequence[int], cache: Cache, progress
     return folders[0], folders[1]
 
 
+@functools.cache
+def _importers() -> str:
+    """The content of the code that makes views: a view that other code made is made again."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(store.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _start(side: Side, rows: Sequence[int], cache: Cache, stack: ExitStack) -> tuple[str, Path | None, Worker | None]:
     prepared: Mapping[str, Any] = {**side.preprocessing.to_record(), "assumed": ()}
-    entry = key(side.model.sha256, side.model.format, side.data_key, prepared, list(rows), __version__)
+    entry = key(side.model.sha256, side.model.format, side.data_key, prepared, list(rows), _importers())
     if cache.find("views", entry):
         return entry, None, None
     folder = stack.enter_context(cache.aside("views"))

@@ -25,6 +25,7 @@ from convfault.localization.spelling import Spelling
 from convfault.localization.suspect import Suspect
 from convfault.localization.transplant import transplant
 from convfault.relax.edits import Edit, SetParameters, Together
+from convfault.relax.evaluate import GIVEN, OPERATIONS
 from convfault.relax.fingerprint import distance
 from convfault.relax.graph import Array, Layer
 
@@ -69,7 +70,8 @@ class Examination:
 
     def _error(self, contrast: Contrast) -> float:
         """The region's error; 0 when it is only another spelling, or when nothing speaks against it."""
-        if all(layer.kind != "opaque" for layer in contrast.extra):
+        foreign = any(_is_foreign(layer) for layer in (*contrast.missing, *contrast.extra))
+        if not foreign and all(layer.kind != "opaque" for layer in contrast.extra):
             return self.spelling.error(contrast.region)
         native = self.spelling.native_error(contrast.region)
         if native is None:  # an operator that nobody here can compute is no fault by itself
@@ -134,6 +136,11 @@ class Examination:
             if layer.parameters and match.order is None and distance(layer, other) > 0:
                 parts.append(SetParameters(name, {n: item.values for n, item in layer.parameters.items()}))
         return Together(tuple(parts))
+
+
+def _is_foreign(layer: Layer) -> bool:
+    """Whether its operator was imported, but cannot be computed here: only its native values tell."""
+    return layer.kind not in OPERATIONS and layer.kind not in GIVEN
 
 
 def _kinds(layers: tuple[Layer, ...]) -> str | None:

@@ -61,6 +61,8 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     (OPERATOR, r"an implementation for (?P<operator>\w+)\((?P<version>\d+)\) node with name '(?P<node>[^']*)'"),
     ("bad_shape", r"\[(?:ShapeInferenceError|TypeInferenceError)\].*?(?:name: (?P<node>[^\s)]+))?"),
     ("bad_file", r"Type '[^']*' of input parameter .* operator \((?P<operator>\w+)\) in node \((?P<node>[^)]*)\)"),
+    # LiteRT's interpreter
+    ("bad_shape", r"Node number (?P<node>\d+) \((?P<operator>\w+)\) failed to"),
     # onnx2tf, onnx2keras, tflite2onnx, nobuco
     (OPERATOR, r"Unsupported TFLite OP:? ?\d* ?(?P<operator>[A-Z_0-9]+)"),
     (OPERATOR, r"(?:ERROR: )?(?P<operator>\w+) OP is not yet implemented"),
@@ -68,6 +70,8 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ("bad_name", r"'(?P<node>[^']*)' is not a valid (?:root )?scope name"),
     ("bad_name", r"(?:name|Name)[^\n]{0,40}'(?P<node>[^']+)'[^\n]{0,40}(?:cannot contain|invalid|must match)"),
     (OPERATOR, r"onnx_op_type: (?P<operator>\w+) onnx_op_name: (?P<node>\S+)"),
+    (OPERATOR, r"Failed conversion: <(?:built-in method|function|class) '?(?P<operator>[\w.]+)"),
+    ("code_in_file", r"[Dd]eserialization of a `?(?P<operator>Lambda)`? layer"),
     # forms that tools share
     (
         OPERATOR,
@@ -114,8 +118,10 @@ def read(message: str, log: str = "") -> Blame:
     more = [place.group(2), *place.group(2).split("/")] if place else []
     quoted = tuple(dict.fromkeys([*QUOTED.findall(message)[:20], *more, *([handler] if handler else [])]))
     blame = replace(blame, stage=stage, names=quoted, node=blame.node or (more[0] if more else ""))
-    if blame.cause == TENSOR and blame.attribute:
-        blame = replace(blame, cause=ATTRIBUTE)
+    if blame.cause == TENSOR and blame.attribute:  # an attribute that newer versions of the operator take as an input
+        blame = replace(blame, cause=OPERATOR)
+    if blame.cause == "bad_name":  # whatever the operator
+        return replace(blame, attribute="name")
     if place and not blame.operator:
         blame = replace(blame, operator=place.group(1))
     return blame if blame.operator or not handler else replace(blame, operator=handler)

@@ -11,7 +11,7 @@ from convfault.relax.draft import Draft, apply
 from convfault.relax.extract import extract
 from convfault.relax.graph import Graph
 from convfault.relax.imported import Imported
-from convfault.relax.rules import COMBINE, SIMPLIFY
+from convfault.relax.rules import COMBINE, RECOGNIZE, SIMPLIFY
 
 
 def canonical(imported: Imported) -> Graph:
@@ -22,6 +22,7 @@ def canonical(imported: Imported) -> Graph:
 def normalized(graph: Graph) -> Graph:
     """The normal form of a graph."""
     draft = Draft.of(graph)
+    apply(draft, RECOGNIZE)
     apply(draft, SIMPLIFY)
     apply(draft, COMBINE)
     return draft.graph(encodings=graph.encodings, unsupported=graph.unsupported)

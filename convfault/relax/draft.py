@@ -101,14 +101,16 @@ class Draft:
             self._readers[source].pop(layer_id, None)
         del self._readers[layer_id]
 
-    def collect(self, names: Iterable[str]) -> None:
-        """Remove those of these layers that nobody reads, and what only they read."""
-        pending = list(names)
+    def collect(self, names: Iterable[str]) -> list[str]:
+        """Remove those of these layers that nobody reads, and what only they read; ids of what has a reader less."""
+        pending, left = list(names), list[str]()
         while pending:
             name = pending.pop()
             if name in self.layers and not self._readers[name] and name not in self.outputs and name not in self.inputs:
                 pending.extend(self.layers[name].inputs)
+                left.extend(self.layers[name].inputs)
                 self.remove(name)
+        return [name for name in left if name in self.layers]
 
     def since(self, made: int) -> list[str]:
         """Ids of the layers added since the counter stood at ``made``."""
@@ -215,7 +217,8 @@ def _tried(draft: Draft, layer: Layer, rule: Rule, pending: dict[str, None]) -> 
         around += [found.id, *found.inputs]
         around += [reader for source in found.inputs for reader in draft.readers(source)]
     around += draft.since(made)
-    draft.collect(around)
+    for name in draft.collect(around):  # may have a single reader by now
+        around += [name, *draft.readers(name)]
     for name in around:
         if name in draft.layers:
             pending.pop(name, None)

@@ -99,6 +99,18 @@ def _batch_norm(layer: Layer, inputs: Sequence[Array]) -> Array:
     return np.asarray(inputs[0] * scale + (beta - mean * scale))
 
 
+def _normalize(layer: Layer, inputs: Sequence[Array]) -> Array:
+    """(x - mean) / sqrt(variance + epsilon) over some axes, or over the channels of each group and all pixels."""
+    values, axes = inputs[0], layer["axes"]
+    groups = layer.hyperparameters.get("groups")
+    if groups is not None:
+        values = values.reshape(*values.shape[:-1], groups, -1)
+        axes = (*range(1, values.ndim - 2), values.ndim - 1)
+    centred = values - values.mean(axis=axes, keepdims=True)
+    variance = np.square(centred).mean(axis=axes, keepdims=True)
+    return np.asarray(centred / np.sqrt(variance + np.float32(layer["epsilon"]))).reshape(inputs[0].shape)
+
+
 def _clip(layer: Layer, inputs: Sequence[Array]) -> Array:
     low, high = inputs[0].dtype.type(layer["minimum"]), inputs[0].dtype.type(layer["maximum"])
     return np.asarray(np.clip(inputs[0], low, high))
@@ -157,8 +169,18 @@ def _log_softmax(layer: Layer, inputs: Sequence[Array]) -> Array:
 
 def _slice(layer: Layer, inputs: Sequence[Array]) -> Array:
     spans = zip(layer["begin"], layer["end"], layer["strides"], strict=True)
-    whole = [slice(None) if axis == 0 and span[0] == 0 else slice(*span) for axis, span in enumerate(spans)]
+    whole = [slice(None) if axis == 0 and span[0] == 0 else _span(*span) for axis, span in enumerate(spans)]
     return inputs[0][tuple(whole)]
+
+
+def cut(layer: Layer, values: Array) -> Array:
+    """What a slice takes of a constant, whose first axis is no batch."""
+    return values[tuple(map(_span, layer["begin"], layer["end"], layer["strides"]))]
+
+
+def _span(begin: int, end: int, step: int) -> slice:
+    """Backwards, an end of -1 is before the first."""
+    return slice(begin, None if step < 0 and end < 0 else end, step)
 
 
 def _pad(layer: Layer, inputs: Sequence[Array]) -> Array:
@@ -242,6 +264,7 @@ OPERATIONS: dict[str, Operation] = {
     **{name: _unary(function) for name, function in FUNCTIONS.items()},
     **{name: _plain(function) for name, function in PLAIN.items()},
     **{name: _reduction(name) for name in ("mean", "sum", "max", "min", "prod")},
+    "variance": _reduction("var"),
     **WINDOW_OPERATIONS,
     "affine": _affine,
     "argmax": _index_of(np.argmax),
@@ -256,6 +279,7 @@ OPERATIONS: dict[str, Operation] = {
     "elu": _elu,
     "leaky_relu": _leaky_relu,
     "log_softmax": _log_softmax,
+    "normalize": _normalize,
     "pad": _pad,
     "prelu": _prelu,
     "quantize": _quantize,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from convfault.relax.graph import Array, Layer
 from convfault.relax.kernels import Window, kernels, padded
+from convfault.relax.kernels import divisor as divisor_of
 from convfault.relax.resize import resize
 
 
@@ -55,8 +57,30 @@ def _dense(layer: Layer, inputs: Sequence[Array]) -> Array:
     return _with_bias(layer, kernels().product(inputs[0], layer.parameters["weights"].values))
 
 
+def _average_pool(layer: Layer, inputs: Sequence[Array]) -> Array:
+    """With a divisor of its own, the sum of each window over that; ``uncounted`` padding is left out of the count."""
+    window, divisor = window_of(layer), layer.hyperparameters.get("divisor")
+    uncounted = layer.hyperparameters.get("uncounted")
+    if divisor is None and uncounted is not None:
+        found = kernels().average_pool(inputs[0], window, True)
+        counts = counted(inputs[0].shape[1:3], window, uncounted)
+        return np.asarray(found * (np.float32(window.size[0] * window.size[1]) / counts), found.dtype)
+    if divisor is None:
+        return kernels().average_pool(inputs[0], window, layer["count_padding"])
+    share = window.size[0] * window.size[1] / divisor
+    return np.asarray(kernels().average_pool(inputs[0], window, True) * np.float32(share))
+
+
+def counted(size: tuple[int, ...], window: Window, uncounted: tuple[tuple[int, int], ...]) -> Array:
+    """How many values each window of an average counts, of the picture and of the padding that is not ``uncounted``."""
+    pairs = zip(size, window.padding, uncounted, strict=True)
+    sides = [side + sum(padding) - sum(beyond) for side, padding, beyond in pairs]
+    border = (uncounted[0], uncounted[1])
+    return divisor_of((sides[0], sides[1]), replace(window, padding=border), False)
+
+
 WINDOW_OPERATIONS: dict[str, Callable[[Layer, Sequence[Array]], Array]] = {
-    "average_pool": lambda layer, inputs: kernels().average_pool(inputs[0], window_of(layer), layer["count_padding"]),
+    "average_pool": _average_pool,
     "convolution": _convolution,
     "dense": _dense,
     "matmul": lambda layer, inputs: kernels().product(inputs[0], inputs[1]),

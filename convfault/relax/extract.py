@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convfault.model import TensorSpec
+from convfault.relax import refused
 from convfault.relax.draft import Draft
 from convfault.relax.graph import Graph, Layer, Native, Parameter
 from convfault.relax.imported import Imported, Origin, UnsupportedOperator
@@ -46,7 +47,8 @@ class Extraction:
         self._join_opaque()
         ends = self.layers[hash(function.body.body)]
         self.draft.outputs = list(ends) if isinstance(ends, tuple) else [ends]
-        return self.draft.graph(encodings=self.imported.encodings, unsupported=self.imported.unsupported)
+        unsupported = tuple(operator for operator in self.imported.unsupported if operator.layer is None)
+        return self.draft.graph(encodings=self.imported.encodings, unsupported=unsupported)
 
     def _name_tuples(self, bindings: list[Any]) -> None:
         """An operator that returns a tuple goes by the name of its first part: batch normalization."""
@@ -70,6 +72,11 @@ class Extraction:
         for (operator, position), variable in zip(cut, rest, strict=True):
             spec = operator.outputs[position]
             native = Native(spec.name, None, (Origin(operator.node, operator.operator),))
+            if operator.layer is not None:
+                place = refused.place(self.draft, operator.layer, static(spec), native, spec.dtype)
+                self._opaque.append((operator, place[0]))
+                self.layers[hash(variable)] = place[1]
+                continue
             values = {"operator": operator.operator, "output": position}
             layer = self.draft.add("opaque", (), static(spec), values, native=native, dtype=spec.dtype)
             self.layers[hash(variable)] = layer.id
@@ -81,6 +88,9 @@ class Extraction:
             keys = [hash(self.imported.names[name]) for name in operator.inputs if name in self.imported.names]
             found = [self.layers[key] for key in keys if key in self.layers]
             inputs = tuple(item for item in found if isinstance(item, str))
+            if operator.layer is not None:
+                refused.join(self.draft, layer_id, inputs[0])
+                continue
             self.draft.put(replace(self.draft.layers[layer_id], inputs=inputs))
 
     def _tensor(self, variable: Any) -> str | None:

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from convfault.relax import kinds
 from convfault.relax.extract import Extraction, attributes, number, plain, shape_of
+from convfault.relax.extract_norm import OPERATORS as NORM_OPERATORS
 from convfault.relax.extract_window import OPERATORS as WINDOW_OPERATORS
+from convfault.relax.graph import Parameter
 
 Operator = Callable[[Extraction, Any], "str | tuple[str, ...]"]
 
@@ -154,6 +158,12 @@ def _take(at: Extraction, call: Any) -> str:
     return at.emit(call, "take", [at.id(argument) for argument in call.args[:2]], {"axis": axis}).id
 
 
+def _shape_to_tensor(at: Extraction, call: Any) -> str:
+    """The static shape of what was asked, as numbers: index arithmetic on it is then computed ahead."""
+    values = np.asarray([int(side) for side in call.args[0].ty.values], str(call.ty.dtype))
+    return at.draft.add("constant", (), values.shape, {}, {"values": Parameter(values)}, dtype=str(values.dtype)).id
+
+
 def _cast(at: Extraction, call: Any) -> str:
     return at.emit(call, "cast", [at.id(call.args[0])], {"to": str(call.ty.dtype)}).id
 
@@ -177,6 +187,7 @@ OPERATORS: dict[str, Operator] = {
     **{f"relax.nn.{name}": _elementwise(name) for name in ("gelu", "gelu_tanh", "selu")},
     **{f"relax.{name}": _reduction(name) for name in sorted(kinds.REDUCTIONS)},
     **{f"relax.{name}": _reshape for name in ("reshape", "squeeze", "expand_dims", "flatten", "nn.batch_flatten")},
+    **NORM_OPERATORS,
     **WINDOW_OPERATORS,
     "relax.argmax": _index_of("argmax"),
     "relax.argmin": _index_of("argmin"),
@@ -196,6 +207,7 @@ OPERATORS: dict[str, Operator] = {
     "relax.nn.softmax": _on_axis("softmax"),
     "relax.nn.softplus": _with("softplus", "beta", "threshold"),
     "relax.permute_dims": _transpose,
+    "relax.shape_to_tensor": _shape_to_tensor,
     "relax.split": _split,
     "relax.strided_slice": _slice,
     "relax.take": _take,

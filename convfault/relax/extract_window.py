@@ -91,10 +91,22 @@ def _pool(kind: str) -> Callable[[Extraction, Any], str]:
         if kind == "average_pool":
             values["count_padding"] = bool(found["count_include_pad"])
         source = _in_last(at, call.args[0], layout)
-        result = _emit_last(at, call, kind, [source], values, layout)
-        return result
+        if values.get("count_padding") and found["ceil_mode"]:
+            size, shape = at.draft.layers[source].shape[1:3], shape_of(call)
+            values |= _uncounted(size, (shape[1:3] if layout == "NHWC" else shape[2:4]), values)
+        return _emit_last(at, call, kind, [source], values, layout)
 
     return convert
+
+
+def _uncounted(size: tuple[int, ...], result: tuple[int, ...], values: dict[str, Any]) -> dict[str, Any]:
+    """What ceiling mode reads beyond the counted padding at the bottom and the right counts nowhere."""
+    if values["padding"] == ((0, 0), (0, 0)):
+        return {"count_padding": False}
+    window = Window(values["size"], values["strides"], values["padding"], values["dilation"])
+    touched = effective_padding((size[0], size[1]), (result[0], result[1]), window)
+    beyond = [max(reach[1] - given[1], 0) for reach, given in zip(touched, values["padding"], strict=True)]
+    return {"uncounted": ((0, beyond[0]), (0, beyond[1]))} if any(beyond) else {}
 
 
 def _adaptive_pool(at: Extraction, call: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from convfault.relax import expressions
 from convfault.relax.graphdef import Node, Operator
 
 
@@ -42,13 +43,7 @@ def _leaky_relu(node: Node) -> Any:
 
 
 def _elu(node: Node) -> Any:
-    """x for x > 0, else exp(x) - 1; the exponent is bounded so that it cannot overflow where it is not used."""
-    from tvm import relax
-
-    value, one = node.inputs[0], relax.const(1.0, node.operation.outputs[0].dtype.name)
-    zero = relax.const(0.0, node.operation.outputs[0].dtype.name)
-    below = relax.op.subtract(relax.op.exp(relax.op.minimum(value, zero)), one)
-    return relax.op.where(relax.op.greater(value, zero), value, below)
+    return expressions.elu(node.inputs[0])
 
 
 def _erfc(node: Node) -> Any:
@@ -58,9 +53,7 @@ def _erfc(node: Node) -> Any:
 
 
 def _softplus(node: Node) -> Any:
-    from tvm import relax
-
-    return relax.op.nn.softplus(node.inputs[0], 1.0, 20.0)
+    return expressions.softplus(node.inputs[0])
 
 
 def _gelu(node: Node) -> Any:

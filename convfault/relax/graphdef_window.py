@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convfault.relax.graphdef import Node, Operator
+from convfault.relax.graphdef import Node, Operator, static_shape
 
 PAD_MODES = {"REFLECT": "reflect", "SYMMETRIC": "symmetric"}
 
@@ -128,7 +128,7 @@ def _resize(method: str) -> Operator:
             mode = "half_pixel" if node.attribute("half_pixel_centers") else "asymmetric"
         rounding = {"align_corners": "round", "half_pixel": "round", "asymmetric": "floor"}[mode]
         rounding = rounding if method == "nearest_neighbor" else ""
-        size = tuple(int(side) for side in node.constant(1))
+        size = static_shape(node.operation.outputs[0])[1:3]  # the input may be computed of shapes
         return relax.op.image.resize2d(
             node.inputs[0],
             size,

@@ -15,6 +15,7 @@ from convfault.relax.imported import (
     first_line,
     import_around,
 )
+from convfault.relax.known_onnx import known_node
 from convfault.relax.onnx_fold import fold_sizes
 
 
@@ -113,6 +114,7 @@ def _cut(proto: Any, refused: Mapping[str, str]) -> tuple[Any, tuple[Unsupported
                 tuple(node.input),
                 tuple(_spec(value) for value in values),
                 refused[node.output[0]],
+                known_node(copy, node, _spec(values[0]).shape),
             )
         )
         copy.graph.input.extend(values)
@@ -136,7 +138,7 @@ def _importer_class() -> Any:
         def _check_for_unsupported_ops(self, graph: Any) -> None:
             from tvm.relax.frontend.onnx.onnx_frontend import _get_convert_map
 
-            known = {*_get_convert_map(), "If", "Constant"}
+            known = {*_get_convert_map(), *OPERATORS, "If", "Constant"}
             for node in graph.node:
                 if node.op_type not in known or node.domain not in {"", "ai.onnx", "com.microsoft"}:
                     raise OperatorRefusedError(node.output[0], "TVM's importer does not know this operator")

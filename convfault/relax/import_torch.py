@@ -11,6 +11,7 @@ from typing import Any
 from convfault.errors import ShapeError, TrustError
 from convfault.model import Model, TensorSpec
 from convfault.native import torch_names
+from convfault.relax import known_torch
 from convfault.relax.imported import (
     Imported,
     OperatorRefusedError,
@@ -82,7 +83,9 @@ def _attempt(program: Any, batch: int, refused: Mapping[str, str]) -> Imported:
         outputs=tuple(replace(_spec(nodes[name], batch), name=native.get(name, name)) for name in outputs),
         layout="NCHW",
         origins={native[name]: _origin(node) for name, node in nodes.items() if name in native},
-        unsupported=tuple(_unsupported(nodes[name], batch, reason) for name, reason in refused.items()),
+        unsupported=tuple(
+            _unsupported(nodes[name], batch, reason, targets | native) for name, reason in refused.items()
+        ),
     )
 
 
@@ -107,9 +110,13 @@ def _origin(node: Any) -> Origin:
     return Origin(node.name, str(node.target), (modules[-1] if modules else "", own[-1] if own else ""))
 
 
-def _unsupported(node: Any, batch: int, reason: str) -> UnsupportedOperator:
-    inputs = tuple(item.name for item in node.all_input_nodes)
-    return UnsupportedOperator(node.name, str(node.target), inputs, (_spec(node, batch),), reason)
+def _unsupported(node: Any, batch: int, reason: str, names: Mapping[str, str]) -> UnsupportedOperator:
+    """``names``: node → what the tensor is called in the imported model."""
+    inputs = tuple(names.get(item.name, item.name) for item in node.all_input_nodes)
+    output = replace(_spec(node, batch), name=names.get(node.name, node.name))
+    shape = static_shape(node.meta["val"], batch)
+    layer = known_torch.known(node.target.__name__, known_torch.arguments_of(node), shape)
+    return UnsupportedOperator(output.name, str(node.target), inputs, (output,), reason, layer)
 
 
 def _importer_class() -> Any:

@@ -41,14 +41,27 @@ class Encoding:
 
 
 @dataclass(frozen=True)
+class KnownLayer:
+    """What an operator that TVM would misread computes: a canonical kind with its hyperparameters, on NHWC pictures."""
+
+    kind: str
+    hyperparameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class UnsupportedOperator:
-    """A native operator that the importer lacks or refuses, and why. Its outputs become inputs of the module."""
+    """A native operator that the importer lacks or refuses, and why. Its outputs become inputs of the module.
+
+    ``layer`` is there where convfault itself can say what it computes: the graph then holds that, though TVM's module
+    does not. Its first input and its output are pictures in NCHW.
+    """
 
     node: str
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[TensorSpec, ...]
     reason: str
+    layer: KnownLayer | None = None
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,18 @@ dense                  ``weights`` (in, out), ``bias`` (out), on the last axis
 matmul                 product of two layers
 affine                 ``scale``, ``shift``, each (C) on the last axis or a scalar
 batch_norm             before normalization only: ``epsilon``; inputs: value, gamma, beta, mean, variance
+normalize              (x - mean) / sqrt(variance + epsilon) over ``axes``, of each of ``groups`` groups of channels
+                       (absent: one); ``epsilon``
 clip                   ``minimum``, ``maximum`` (relu: 0, inf; relu6: 0, 6)
 leaky_relu             ``slope``; prelu: ``slopes`` as a parameter
 elu                    ``alpha``
-softplus               ``beta``, ``threshold``
+softplus               ``beta``, ``threshold`` (inf: none that float32 can tell)
 max_pool               ``size``, ``strides``, ``padding``, ``dilation``
-average_pool           the same and ``count_padding``: whether the padding counts in the divisor
+average_pool           the same and ``count_padding``: whether the padding counts in the divisor; ``divisor``
+                       (absent: the pixels counted), ``uncounted``: padding at each edge that does not count (absent:
+                       none)
 mean, sum, max, min,   ``axes``, ``keepdims``
-prod
+prod, variance
 argmax, argmin         ``axis``, ``keepdims``
 softmax, log_softmax   ``axis``
 reshape                its shape is the layer's
@@ -29,7 +33,8 @@ transpose              ``order``
 concat                 ``axis``
 slice                  ``begin``, ``end``, ``strides`` of all axes
 pad                    ``padding`` of all axes, ``mode``, ``value``
-resize                 ``size``, ``method``, ``coordinates``, ``rounding``, ``cubic_alpha``
+resize                 ``size``, ``method``, ``coordinates``, ``rounding``, ``cubic_alpha``; ``scales`` (absent: as
+                       the sizes tell), ``antialias`` (absent: not)
 cast                   ``to``
 take                   ``axis``; inputs: values, indices
 tile                   ``repeats``
@@ -58,7 +63,7 @@ COMMUTATIVE = frozenset({"add", "multiply", "maximum", "minimum", "equal", "not_
 BINARY = COMMUTATIVE | {"subtract", "divide", "floor_divide", "power", "greater", "greater_equal", "less", "less_equal"}
 """Elementwise functions of two layers that broadcast."""
 
-REDUCTIONS = frozenset({"mean", "sum", "max", "min", "prod"})
+REDUCTIONS = frozenset({"mean", "sum", "max", "min", "prod", "variance"})
 WINDOWED = frozenset({"convolution", "transposed_convolution", "max_pool", "average_pool"})
 LINEAR = frozenset({"convolution", "transposed_convolution", "dense"})
 """Kinds with ``weights`` and ``bias`` whose last output axis is the filters'."""

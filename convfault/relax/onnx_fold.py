@@ -13,7 +13,7 @@ import numpy.typing as npt
 FOLDED = frozenset(
     {
         "Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather", "Identity",
-        "Mul", "Range", "Reshape", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where",
+        "Mul", "Range", "Reshape", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
     }
 )  # fmt: skip
 SMALL = 4096
@@ -24,7 +24,7 @@ Values = dict[str, npt.NDArray[Any]]
 
 def fold_sizes(model: Any) -> None:
     """Replace every size that can be computed by an initializer of the same name, in place."""
-    if not any(node.op_type == "Shape" for node in model.graph.node):
+    if not any(node.op_type in {"Shape", "ConstantOfShape"} for node in model.graph.node):
         return
     constants = _constants(model.graph)
     for _ in range(len(model.graph.node)):

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convfault.relax import expressions, known_onnx
+
 Operator = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
 
@@ -77,17 +79,93 @@ def _folded(name: str) -> Operator:
     return fold
 
 
-OPERATORS: dict[str, Operator] = {"Clip": clip, "Pad": pad, "Max": _folded("maximum"), "Min": _folded("minimum")}
+def _elu(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    return expressions.elu(inputs[0], float(attributes.get("alpha", 1.0)))
+
+
+def _selu(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    """gamma * elu(x); the defaults are those of the specification."""
+    from tvm import relax
+
+    bent = expressions.elu(inputs[0], float(attributes.get("alpha", 1.67326319217681884765625)))
+    gamma = float(attributes.get("gamma", 1.05070102214813232421875))
+    return relax.op.multiply(bent, expressions.scalar(gamma, inputs[0]))
+
+
+def _celu(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    from tvm import relax
+
+    return expressions.celu(relax.BlockBuilder.current(), inputs[0], float(attributes.get("alpha", 1.0)))
+
+
+def _gelu(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    from tvm import relax
+
+    approximate = attributes.get("approximate", b"none")
+    rough = approximate in {b"tanh", "tanh"}
+    return relax.op.nn.gelu_tanh(inputs[0]) if rough else relax.op.nn.gelu(inputs[0])
+
+
+def _instance_norm(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    from tvm import relax
+
+    epsilon, axes = float(attributes.get("epsilon", 1e-5)), list(range(2, len(inputs[0].ty.shape)))
+    return relax.op.nn.instance_norm(*inputs[:3], channel_axis=1, axes=axes, epsilon=epsilon)
+
+
+def _group_norm(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    """``GroupNormalization`` from version 21 on, with a scale for each channel; earlier ones had one for each group."""
+    from tvm import relax
+
+    shape = expressions.shape_of(inputs[0])
+    if expressions.shape_of(inputs[1]) != (shape[1],):
+        return None
+    axes, groups = list(range(2, len(shape))), int(attributes["num_groups"])
+    epsilon = float(attributes.get("epsilon", 1e-5))
+    return relax.op.nn.group_norm(*inputs[:3], num_groups=groups, channel_axis=1, axes=axes, epsilon=epsilon)
+
+
+def _swish(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    """x * sigmoid(alpha * x)."""
+    from tvm import relax
+
+    alpha = float(attributes.get("alpha", 1.0))
+    if alpha == 1:
+        return relax.op.nn.silu(inputs[0])
+    return relax.op.multiply(
+        inputs[0], relax.op.sigmoid(relax.op.multiply(inputs[0], expressions.scalar(alpha, inputs[0])))
+    )
+
+
+def _tile(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    from tvm import relax
+
+    repeats = constant(_argument(inputs, 1))
+    return None if repeats is None else relax.op.tile(inputs[0], [int(count) for count in repeats])
+
+
+OPERATORS: dict[str, Operator] = {
+    "Celu": _celu,
+    "Clip": clip,
+    "Elu": _elu,
+    "Gelu": _gelu,
+    "GroupNormalization": _group_norm,
+    "InstanceNormalization": _instance_norm,
+    "Max": _folded("maximum"),
+    "Min": _folded("minimum"),
+    "Mish": lambda inputs, attributes: expressions.mish(inputs[0]),
+    "Pad": pad,
+    "Selu": _selu,
+    "Softplus": lambda inputs, attributes: expressions.softplus(inputs[0]),
+    "Swish": _swish,
+    "Tile": _tile,
+}
 
 
 def refusal(operator: str, inputs: Sequence[Any], attributes: Mapping[str, Any]) -> str | None:
     """Why TVM must not import this operator: cases in which it is known to compute something else."""
+    if operator == "Pad" and len(inputs) > 1 and constant(inputs[1]) is None:
+        return "TVM dies of a Pad with computed widths"
     if operator != "Resize":
         return None
-    if attributes.get("antialias"):
-        return "TVM ignores antialias"
-    scales = constant(_argument(inputs, 2)) if len(inputs) > 2 else None
-    whole = scales is None or all(float(scale).is_integer() for scale in scales.reshape(-1))
-    if attributes.get("mode", b"nearest") == b"nearest" and not whole:
-        return "TVM rounds another way than ONNX in nearest resizing by a broken factor"
-    return None
+    return known_onnx.refusal(attributes, constant(_argument(inputs, 2)) if len(inputs) > 2 else None)

@@ -30,21 +30,31 @@ ROUNDINGS: dict[str, Callable[[Array], Array]] = {
 
 def resize(picture: Array, hyperparameters: Mapping[str, Any]) -> Array:
     """Resize (N, H, W, C) to ``hyperparameters["size"]``."""
-    for axis, target in zip((1, 2), hyperparameters["size"], strict=True):
-        weights = _weights(picture.shape[axis], target, hyperparameters)
+    scales = hyperparameters.get("scales") or (None, None)
+    for axis, target, scale in zip((1, 2), hyperparameters["size"], scales, strict=True):
+        weights = _weights(picture.shape[axis], target, scale, hyperparameters)
         picture = np.moveaxis(np.tensordot(picture, weights, axes=(axis, 1)), -1, axis)
     return np.ascontiguousarray(picture)
 
 
-def _weights(source: int, target: int, hyperparameters: Mapping[str, Any]) -> Array:
-    """(target, source): what each source pixel adds to each pixel of the result, along one axis."""
-    place = COORDINATES[hyperparameters["coordinates"]](np.arange(target, dtype=np.float64), source, target)
+def _weights(source: int, target: int, scale: float | None, hyperparameters: Mapping[str, Any]) -> Array:
+    """(target, source): what each source pixel adds to each pixel of the result, along one axis.
+
+    ``scale`` is the factor where it is not just ``target / source``: pixels lie where it says.
+    """
+    coordinates = hyperparameters["coordinates"]
+    side: Any = target if scale is None or coordinates == "align_corners" else source * scale
+    place = COORDINATES[coordinates](np.arange(target, dtype=np.float64), source, side)
     method, weights = hyperparameters["method"], np.zeros((target, source), np.float32)
     rows = np.arange(target)
     if method == "nearest_neighbor":
+        if scale is not None:  # 3 / 0.6 is 5 in the float32 that runtimes compute with
+            place = place.round(5)
         index = ROUNDINGS[hyperparameters["rounding"]](place).clip(0, source - 1).astype(int)
         weights[rows, index] = 1
         return weights
+    if hyperparameters.get("antialias") and side < source:
+        return _smoothed(place, source, source / side, hyperparameters)
     first = np.floor(place).astype(int)
     share = place - first
     if method == "linear":
@@ -55,6 +65,16 @@ def _weights(source: int, target: int, hyperparameters: Mapping[str, Any]) -> Ar
     for offset, value in taps.items():
         np.add.at(weights, (rows, (first + offset).clip(0, source - 1)), value)
     return weights
+
+
+def _smoothed(place: Array, source: int, wider: float, hyperparameters: Mapping[str, Any]) -> Array:
+    """Antialiased: the kernel is stretched by the factor that the picture shrinks by, and cut off at the edges."""
+    distance = np.abs(np.arange(source)[None, :] - place[:, None]) / wider
+    if hyperparameters["method"] == "linear":
+        weights = np.maximum(1 - distance, 0)
+    else:
+        weights = _cubic(distance, hyperparameters["cubic_alpha"])
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def _cubic(distance: Array, alpha: float) -> Array:

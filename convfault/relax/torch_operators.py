@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from convfault.relax import expressions, known_torch
+from convfault.relax.expressions import scalar
+
 Operator = Callable[[Any, Any], Any]
 
 
@@ -65,6 +68,161 @@ def reshape(importer: Any, node: Any) -> Any:
     return importer.block_builder.emit(relax.op.reshape(importer.env[node.args[0]], shape))
 
 
+def _value(importer: Any, node: Any) -> Any:
+    return importer.env[node.args[0]]
+
+
+def _arguments(node: Any) -> dict[str, Any]:
+    """All arguments of a call by name, defaults included."""
+    found = {}
+    for position, argument in enumerate(node.target._schema.arguments):
+        given = node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
+        found[argument.name] = argument.default_value if given is None else given
+    return found
+
+
+def elu(importer: Any, node: Any) -> Any:
+    """``elu(x, alpha, scale, input_scale)``: scale * elu(x * input_scale) with one alpha."""
+    from tvm import relax
+
+    found, emit = _arguments(node), importer.block_builder.emit
+    value = _value(importer, node)
+    scaled = emit(relax.op.multiply(value, scalar(float(found["input_scale"]), value)))
+    bent = emit(expressions.elu(scaled, float(found["alpha"])))
+    return emit(relax.op.multiply(bent, scalar(float(found["scale"]), value)))
+
+
+def _by(build: Callable[[Any, Any, dict[str, Any]], Any]) -> Operator:
+    """An operator made by ``build(builder, value, arguments)`` of its first argument."""
+
+    def convert(importer: Any, node: Any) -> Any:
+        builder = importer.block_builder
+        return builder.emit(build(builder, _value(importer, node), _arguments(node)))
+
+    return convert
+
+
+def stack(importer: Any, node: Any) -> Any:
+    """TVM has an operator for it that other formats do not."""
+    found, builder = _arguments(node), importer.block_builder
+    values = [importer.env[item] for item in found["tensors"]]
+    return builder.emit(expressions.stack(builder, values, int(found["dim"])))
+
+
+def layer_norm(importer: Any, node: Any) -> Any:
+    """Over the last axes, with or without scale and shift; TVM fails where there are none."""
+    import numpy as np
+    from tvm import relax
+
+    found, builder, value = _arguments(node), importer.block_builder, _value(importer, node)
+    shape = tuple(static_side(side, importer.batch) for side in found["normalized_shape"])
+    dtype = str(value.ty.dtype)
+    scale, shift = (
+        relax.const(np.full(shape, default), dtype) if found[name] is None else importer.env[found[name]]
+        for name, default in (("weight", 1.0), ("bias", 0.0))
+    )
+    axes = list(range(-len(shape), 0))
+    return builder.emit(relax.op.nn.layer_norm(value, scale, shift, axes=axes, epsilon=float(found["eps"])))
+
+
+def _extreme(name: str) -> Operator:
+    """``amax`` and ``amin``; no axes are all axes."""
+
+    def convert(importer: Any, node: Any) -> Any:
+        from tvm import relax
+
+        found, value = _arguments(node), _value(importer, node)
+        function = getattr(relax.op, name)
+        axes = list(found["dim"]) or None
+        return importer.block_builder.emit(function(value, axis=axes, keepdims=bool(found["keepdim"])))
+
+    return convert
+
+
+def adaptive_max_pool(importer: Any, node: Any) -> Any:
+    """The largest value of the whole picture, or of equal parts of it; the places (second result) are not given."""
+    from tvm import relax
+
+    value, emit = _value(importer, node), importer.block_builder.emit
+    sides, result = expressions.shape_of(value)[2:], tuple(int(side) for side in _arguments(node)["output_size"])
+    if result == (1, 1):
+        return emit(relax.op.max(value, axis=[2, 3], keepdims=True)), None
+    if any(side % part for side, part in zip(sides, result, strict=True)):
+        raise ValueError("the parts of the picture are not equal")
+    size = tuple(side // part for side, part in zip(sides, result, strict=True))
+    return emit(relax.op.nn.max_pool2d(value, pool_size=size, strides=size)), None
+
+
+def _narrow(builder: Any, value: Any, found: dict[str, Any]) -> Any:
+    """``length`` elements from ``start`` on; TVM takes the length for the end."""
+    from tvm import relax
+
+    axis, start = int(found["dim"]) % len(value.ty.shape), int(found["start"])
+    start %= expressions.shape_of(value)[axis]
+    return relax.op.strided_slice(value, [axis], [start], [start + int(found["length"])])
+
+
+def _reversed_difference(builder: Any, value: Any, found: dict[str, Any]) -> Any:
+    """``other - alpha * x``."""
+    from tvm import relax
+
+    other, alpha = (scalar(float(found[name]), value) for name in ("other", "alpha"))
+    return relax.op.subtract(other, relax.op.multiply(value, alpha) if float(found["alpha"]) != 1 else value)
+
+
+def upsample_nearest(importer: Any, node: Any) -> Any:
+    """Pixel floor(place * source / result); TVM rounds half-pixel centres instead."""
+    from tvm import relax
+
+    shape = static_shape(node.meta["val"], importer.batch)
+    found = relax.op.image.resize2d(
+        _value(importer, node),
+        tuple(shape[2:]),
+        layout="NCHW",
+        method="nearest_neighbor",
+        coordinate_transformation_mode="asymmetric",
+        rounding_method="floor",
+    )
+    return importer.block_builder.emit(found)
+
+
+def convolution_same(importer: Any, node: Any) -> Any:
+    """``conv2d`` with its padding as a word: the odd pixel goes behind."""
+    from tvm import relax
+
+    found, emit = _arguments(node), importer.block_builder.emit
+    value, weight = (importer.env[found[name]] for name in ("input", "weight"))
+    strides, dilation = ([int(step) for step in _two(found[name])] for name in ("stride", "dilation"))
+    totals = [step * (side - 1) for side, step in zip(expressions.shape_of(weight)[2:], dilation, strict=True)]
+    totals = [0, 0] if found["padding"] == "valid" else totals
+    padding = (totals[0] // 2, totals[1] // 2, totals[0] - totals[0] // 2, totals[1] - totals[1] // 2)
+    result = emit(
+        relax.op.nn.conv2d(value, weight, strides, padding, dilation, groups=int(found["groups"]), data_layout="NCHW")
+    )
+    if found["bias"] is None:
+        return result
+    return emit(relax.op.add(result, emit(relax.op.reshape(importer.env[found["bias"]], (1, -1, 1, 1)))))
+
+
+def _two(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+
+
+def _threshold(builder: Any, value: Any, found: dict[str, Any]) -> Any:
+    from tvm import relax
+
+    return expressions.chosen(
+        builder, relax.op.greater(value, scalar(float(found["threshold"]), value)), value, float(found["value"])
+    )
+
+
+def _hard_shrink(builder: Any, value: Any, found: dict[str, Any]) -> Any:
+    from tvm import relax
+
+    size = builder.emit(relax.op.abs(value))
+    return expressions.chosen(builder, relax.op.greater(size, scalar(float(found["lambd"]), value)), value, 0.0)
+
+
 RESHAPES = (
     *("_unsafe_view.default", "flatten.using_ints", "reshape.default", "squeeze.default", "squeeze.dim"),
     *("squeeze.dims", "unflatten.int", "unsqueeze.default", "view.default"),
@@ -72,10 +230,34 @@ RESHAPES = (
 
 OPERATORS: dict[str, Operator] = {
     **dict.fromkeys(RESHAPES, reshape),
+    "adaptive_max_pool2d.default": adaptive_max_pool,
     "alpha_dropout.default": same,
+    "amax.default": _extreme("max"),
+    "amin.default": _extreme("min"),
     "batch_norm.default": batch_norm,
+    "celu.default": _by(lambda at, value, found: expressions.celu(at, value, float(found["alpha"]))),
+    "channel_shuffle.default": _by(lambda at, value, found: expressions.channel_shuffle(at, value, found["groups"])),
+    "conv2d.padding": convolution_same,
     "dropout.default": same,
+    "elu.default": elu,
     "feature_dropout.default": same,
+    "glu.default": _by(lambda at, value, found: expressions.gated(at, value, found["dim"])),
+    "hardshrink.default": _by(_hard_shrink),
+    "layer_norm.default": layer_norm,
+    "log_sigmoid.default": _by(lambda at, value, found: expressions.log_sigmoid(value)),
+    "mish.default": _by(lambda at, value, found: expressions.mish(value)),
+    "narrow.default": _by(_narrow),
+    "pixel_shuffle.default": _by(
+        lambda at, value, found: expressions.pixel_shuffle(at, value, found["upscale_factor"])
+    ),
+    "pixel_unshuffle.default": _by(
+        lambda at, value, found: expressions.pixel_unshuffle(at, value, found["downscale_factor"])
+    ),
+    "rsub.Scalar": _by(_reversed_difference),
+    "stack.default": stack,
+    "upsample_nearest2d.default": upsample_nearest,
+    "upsample_nearest2d.vec": upsample_nearest,
+    "threshold.default": _by(_threshold),
 }
 
 
@@ -89,17 +271,4 @@ def _in_training(name: str, node: Any) -> str | None:
 
 def refusal(name: str, node: Any) -> str | None:
     """Why TVM must not import this node: cases in which it is known to compute something else."""
-    schema = getattr(node.target, "_schema", None)
-    names = [argument.name for argument in schema.arguments] if schema is not None else []
-    arguments = dict(zip(names, node.args, strict=False)) | node.kwargs
-    if name.startswith("avg_pool") and arguments.get("divisor_override"):
-        return "TVM ignores divisor_override"
-    if reason := _in_training(name, node):
-        return reason
-    if name.startswith("upsample"):
-        factors = arguments.get("scale_factors") or ()
-        if "_aa" in name:
-            return "TVM ignores antialiasing"
-        if any(not float(factor).is_integer() for factor in factors):
-            return "TVM turns a broken scale factor into a size"
-    return None
+    return known_torch.refusal(name, known_torch.arguments_of(node)) or _in_training(name, node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,21 @@ def test_brackets_and_constants_are_replayed(function: Callable[[Any], Any]) -> 
 )
 def test_poolings_are_replayed_with_all_their_arguments(function: Callable[[Any], Any]) -> None:
     torch.testing.assert_close(replayable(exported(function))(PICTURES), function(PICTURES), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"scale_factor": 1.7},
+        {"size": (3, 7), "mode": "nearest-exact"},
+        {"scale_factor": (2.0, 0.6), "mode": "bilinear", "align_corners": True},
+        {"size": (3, 3), "mode": "bicubic", "antialias": True},
+    ],
+)
+def test_resizing_is_replayed_as_interpolate(settings: dict[str, Any]) -> None:
+    function = functools.partial(torch.nn.functional.interpolate, **settings)
+    found = replayable(exported(lambda x: function(x)))(PICTURES)
+    torch.testing.assert_close(found, function(PICTURES), rtol=0, atol=0)
 
 
 def test_an_operator_without_a_function_is_named() -> None:

@@ -12,8 +12,10 @@ from hypothesis import strategies as some
 
 from convfault.cache import Cache
 from convfault.converters import route as routes
-from convfault.localization import crash, message, reduction, shrink
+from convfault.localization import crash, faults, message, reduction, shrink
 from convfault.localization.crash import Failure
+from convfault.localization.knowledge import about
+from convfault.localization.shrink import Shrunk
 from convfault.model import Model
 from convfault.preprocessing import Preprocessing
 
@@ -33,7 +35,7 @@ MESSAGES = [
         ("unsupported_attribute", "AvgPool", "", "", "non symmetrical padding"),
     ),
     (f"KeyError: 'onnx::Conv_542'\n{NODE_BEFORE}", ("missing_tensor", "Conv", "", "onnx::Conv_542", "")),
-    ("KeyError: 'axes'", ("unsupported_attribute", "", "", "", "axes")),
+    ("KeyError: 'axes'", ("unsupported_operator", "", "", "", "axes")),
     (
         'ConverterError: <unknown>:0: error: loc(callsite(fused["ResizeBicubic:", "up/resize/ResizeBicubic@__inf_1"] '
         "at x)): 'tf.ResizeBicubic' op is neither a custom op nor a flex op",
@@ -63,11 +65,23 @@ MESSAGES = [
         "Fatal error: tf.StatefulPartitionedCall: PartitionedCall(-1) is not a registered function/op",
         ("unsupported_operator", "PartitionedCall", "-1", "", ""),
     ),
+    (
+        "RuntimeError: kernels/slice.cc:157 output_shape_vector[idx] (8 != 1)Node number 40 (SLICE) failed to invoke.",
+        ("bad_shape", "SLICE", "", "40", ""),
+    ),
+    (
+        "Exception: Failed conversion: <built-in method conv_transpose2d of type object at 0x7f74024cea40>",
+        ("unsupported_operator", "conv_transpose2d", "", "", ""),
+    ),
     ("NotImplementedError: Unsupported TFLite OP 77 SHAPE", ("unsupported_operator", "SHAPE", "", "", "")),
     ("error: unpack_from requires a buffer of at least 1815649086 bytes", ("bad_file", "", "", "", "")),
     (
         "ValueError: '/conv1/Conv_output_0_pad/' is not a valid root scope name.",
-        ("bad_name", "", "", "/conv1/Conv_output_0_pad/", ""),
+        ("bad_name", "", "", "/conv1/Conv_output_0_pad/", "name"),
+    ),
+    (
+        "ValueError: Requested the deserialization of a Lambda layer with a Python `lambda` inside it.",
+        ("code_in_file", "Lambda", "", "", ""),
     ),
     (
         "ValueError: operands could not be broadcast together with shapes (16,8,1,5) (1,16,1,1)",
@@ -119,6 +133,38 @@ def test_time_and_memory_are_resources_and_an_unreadable_target_is_told() -> Non
     suspect = crash.explain(unreadable)
     assert suspect.cause == "unreadable_target"
     assert "PartitionedCall" in suspect.explanation
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (MESSAGES[0][0], "tool"),
+        ('NotImplementedError: "SAME_UPPER" auto_pad is not implemented', "hyperparameters"),
+        ("KeyError: 'onnx::Conv_542'", "graph"),
+        ("KeyError: 'axes'", "tool"),  # an attribute that ReduceMean has as an input now
+        ("RuntimeError: something went wrong", "tool"),
+    ],
+)
+def test_a_crash_is_of_the_kind_that_it_is_about(text: str, kind: str) -> None:
+    suspect = crash.explain(Failure(record(message=text)))
+    assert suspect.kind == kind
+    assert about([faults.alone(suspect)])[kind][suspect.cause]["repair"]
+
+
+def test_an_operator_that_happens_to_be_left_is_not_blamed_for_a_name(tmp_path: Path) -> None:
+    smallest = Shrunk(Model("smallest.onnx", "onnx"), (("Flatten", "/flat"),), 9, 6)
+    failure = Failure(record(message="ValueError: '/conv1/pad/' is not a valid root scope name."))
+    suspect = crash.explain(failure, smallest)
+    assert (suspect.attribute, suspect.source_location) == ("name", "/conv1/pad/")
+    blamed = crash.explain(Failure(record(message="RuntimeError: something went wrong")), smallest)
+    assert blamed.source_location == "/flat"
+
+
+def test_a_target_that_its_runtime_cannot_read_is_a_matter_of_the_graph() -> None:
+    assert (
+        crash.explain(Failure(record(status="ok"), "PartitionedCall(-1) is not a registered function/op")).kind
+        == "graph"
+    )
 
 
 def test_every_cause_has_its_text() -> None:

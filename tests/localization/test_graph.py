@@ -296,6 +296,19 @@ def test_an_unknown_operator_that_gives_something_else_is_named(inputs: tuple[st
     assert_same_answers(cured(made, [suspect]), network())
 
 
+def foreign() -> Graph:
+    """The same with an operator that was imported, and that the evaluator does not know."""
+    graph = opaque(network(), "GatherND")
+    layers = tuple(replace(item, kind="gather_nd") if item.id == "custom" else item for item in graph.layers)
+    return replace(graph, layers=layers, unsupported=())
+
+
+def test_an_operator_that_cannot_be_computed_here_is_judged_by_its_native_values() -> None:
+    assert examine(case(network(), foreign(), natives={"target": watched(lambda value: value * 1)})) == []
+    (suspect,) = examine(case(network(), foreign(), natives={"target": watched(lambda value: value + 1)}))
+    assert suspect.cause in CAUSES
+
+
 def test_dropout_in_training_mode_is_named() -> None:
     target = opaque(network(), "dropout.default", "dropout in training mode gives another answer at every run")
     source = network().without("relu2")

@@ -75,6 +75,18 @@ WINDOWS: list[tuple[str, str, Graph, Graph]] = [
         windowed("average_pool", ((1, 1), (1, 1)), 3, 1, count_padding=True),
         windowed("average_pool", ((1, 1), (1, 1)), 3, 1, count_padding=False),
     ),
+    (
+        "divisor",
+        "torch",
+        windowed("average_pool", NONE, 2, divisor=1, **POOL),
+        windowed("average_pool", NONE, 2, **POOL),
+    ),
+    (
+        "divisor",
+        "torch",
+        windowed("average_pool", ((1, 1), (1, 1)), 3, 1, count_padding=True, divisor=5),
+        windowed("average_pool", ((1, 1), (1, 1)), 3, 1, count_padding=False),
+    ),
 ]  # fmt: skip
 
 
@@ -137,6 +149,9 @@ PLAIN: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("half_pixel", "resize", NEAREST, {"coordinates": "asymmetric", "rounding": "floor"}),
     ("nearest_rounding", "resize", {**NEAREST, "coordinates": "asymmetric"}, {"rounding": "ceil"}),
     ("cubic_coefficient", "resize", CUBIC, {"cubic_alpha": -0.75}),
+    ("resize_scale", "resize", {**RESIZE, "scales": (2.1, 2.1)}, {"scales": None}),
+    ("resize_scale", "resize", RESIZE, {"scales": (2.1, 2.1)}),
+    ("antialias", "resize", {**RESIZE, "size": (3, 3), "antialias": True}, {"antialias": None}),
     ("resize_method", "resize", CUBIC, {"method": "linear"}),
     ("pad_mode", "pad", {**PAD, "mode": "reflect"}, {"mode": "constant"}),
     ("pad_value", "pad", {**PAD, "value": 1.0}, {"value": 0.0}),
@@ -169,6 +184,8 @@ HARMLESS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("clip", {"minimum": 0.0, "maximum": 6.0}, {"maximum": 6.0000001}),
     ("leaky_relu", {"slope": 0.01}, {"slope": float(np.float32(0.01))}),
     ("resize", {**NEAREST, "size": (8, 8)}, {"coordinates": "asymmetric", "rounding": "floor"}),
+    ("resize", {**RESIZE, "antialias": True}, {"antialias": None}),
+    ("resize", {**RESIZE, "scales": (2.0, 2.0)}, {"scales": None}),
     ("slice", {"begin": (0, 1, 0, 0), "end": (1, 4, 4, 3), "strides": (1,) * 4}, {"end": (9, 99, 4, 3)}),
 ]
 

@@ -97,7 +97,7 @@ def test_alternatives_avoid_the_guilty_hop_and_can_be_taken() -> None:
 
 def test_alternatives_of_a_route_with_a_quantizing_option_start_without_it() -> None:
     route = routes.parse("tf>tflite:tflite_converter[optimizations=DEFAULT]")
-    assert str(tool.alternatives(route)[0].route) == "tf>tflite:tflite_converter"
+    assert str(tool.alternatives(route)[0]) == "tf>tflite:tflite_converter"
 
 
 def test_a_guilty_hop_may_be_fed_otherwise() -> None:

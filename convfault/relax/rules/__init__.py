@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from convfault.relax.draft import Rule
-from convfault.relax.rules import activation, affine, constants, linear, order, pool, shape
+from convfault.relax.rules import (
+    activation,
+    affine,
+    constants,
+    linear,
+    normalization,
+    order,
+    pool,
+    power,
+    shape,
+    smooth,
+)
+
+RECOGNIZE: tuple[Rule, ...] = normalization.RECOGNIZE
+"""What can no longer be told once constants are folded."""
 
 SIMPLIFY: tuple[Rule, ...] = (*constants.RULES, *shape.RULES, *order.RULES, *pool.RULES)
 """No-ops gone, constants folded, transposes out of the way, one form for each window."""
 
-COMBINE: tuple[Rule, ...] = (*SIMPLIFY, *linear.RULES, *activation.RULES, *affine.RULES)
+COMBINE: tuple[Rule, ...] = (
+    *SIMPLIFY,
+    *linear.RULES,
+    *activation.RULES,
+    *power.RULES,
+    *smooth.RULES,
+    *normalization.RULES,
+    *affine.RULES,
+)
 """And weights absorbed, activations recognized, scales and shifts folded into them."""

@@ -21,7 +21,8 @@ def fold_constants(draft: Draft, layer: Layer) -> Layer | None:
     if layer.kind not in evaluate.OPERATIONS:
         return None
     parameters = [source.parameters["values"] for source in sources]
-    values = np.asarray(evaluate.evaluate(layer, [parameter.values for parameter in parameters]))
+    arrays = [parameter.values for parameter in parameters]
+    values = np.asarray(evaluate.cut(layer, arrays[0]) if layer.kind == "slice" else evaluate.evaluate(layer, arrays))
     native = tuple(dict.fromkeys(name for parameter in parameters for name in parameter.native))
     merged = {"values": Parameter(values.reshape(layer.shape), native)}
     return replace(layer, kind="constant", inputs=(), hyperparameters={}, parameters=merged)

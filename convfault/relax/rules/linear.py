@@ -30,6 +30,8 @@ def absorb_slopes(draft: Draft, layer: Layer) -> Layer | None:
     if np.all(slopes.values == slopes.values.flat[0]):
         values = {"slope": float(slopes.values.flat[0])}
         return replace(layer, kind="leaky_relu", inputs=layer.inputs[:1], hyperparameters=values)
+    if slopes.values.size == slopes.values.shape[-1]:
+        slopes = slopes.with_values(slopes.values.reshape(-1))
     return replace(layer, inputs=layer.inputs[:1], parameters={"slopes": slopes})
 
 

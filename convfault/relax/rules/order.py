@@ -44,7 +44,11 @@ def _hyperparameters(layer: Layer, order: Order) -> dict[str, Any] | None:
     values = dict(layer.hyperparameters)
     if layer.kind in kinds.POINTWISE | kinds.BINARY | {"where"} or (layer.kind == "affine" and is_scalar(layer)):
         return values
-    if layer.kind == "affine":
+    if layer.kind == "normalize" and "groups" not in values:
+        return {**values, "axes": tuple(sorted(order[axis] for axis in values["axes"]))}
+    if layer.kind == "prelu":
+        return values if len(layer.inputs) == 2 else None
+    if layer.kind in {"affine", "normalize"}:
         return values if order[-1] == len(order) - 1 else None
     if layer.kind in {"concat", "softmax", "log_softmax"}:
         return {**values, "axis": order[values["axis"]]}
@@ -145,6 +149,10 @@ def take_order_into_output(draft: Draft, layer: Layer) -> str | None:
     """A picture that only leaves the model with channels first leaves with channels last."""
     if layer.id not in draft.outputs or draft.readers(layer.id) or layer["order"] != TO_FIRST:
         return None
+    source, own = draft.input_of(layer), layer.native.transposed(TO_LAST)
+    if source.kind not in {"input", "constant"} and own.tensor is not None and source.native.permutation != TO_LAST:
+        # the output goes by the name of the model's output, whose axes are in that order
+        draft.put(replace(source, native=own.after(source.native)))
     return layer.inputs[0]
 
 
@@ -152,7 +160,7 @@ MOVABLE = (
     kinds.POINTWISE
     | kinds.BINARY
     | kinds.REDUCTIONS
-    | {"affine", "where", "concat", "softmax", "log_softmax", "slice", "pad"}
+    | {"affine", "where", "concat", "softmax", "log_softmax", "slice", "pad", "normalize", "prelu"}
 )
 RULES = (
     Rule("merge_transposes", frozenset({"transpose"}), merge_transposes),

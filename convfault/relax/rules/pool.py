@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from convfault.relax import kinds
 from convfault.relax.draft import Draft, Rule
 from convfault.relax.evaluate_window import window_of
 from convfault.relax.extract_window import effective_padding
@@ -31,7 +32,7 @@ def _merges(layer: Layer, value: float) -> bool:
     if layer.kind == "max_pool":
         return value <= LOWEST
     if layer.kind == "average_pool":
-        return value == 0 and (layer["padding"] == NO_PADDING or layer["count_padding"])
+        return value == 0 and ("divisor" not in layer.hyperparameters or layer["count_padding"])
     return value == 0
 
 
@@ -46,6 +47,8 @@ def merge_padding(draft: Draft, layer: Layer) -> Layer | None:
     padding = tuple((outer[0] + inner[0], outer[1] + inner[1]) for outer, inner in pairs)
     values = {**layer.hyperparameters, "padding": padding}
     if layer.kind == "average_pool":
+        if not layer["count_padding"] and layer["padding"] != NO_PADDING:
+            values["uncounted"] = layer["padding"]
         values["count_padding"] = True
     return replace(
         layer, inputs=(pad.inputs[0], *layer.inputs[1:]), hyperparameters=values, native=layer.native.after(pad.native)
@@ -71,9 +74,18 @@ def merge_pads(draft: Draft, layer: Layer) -> Layer | None:
 def pool_to_mean(draft: Draft, layer: Layer) -> Layer | None:
     """An average over the whole picture is a mean."""
     source = draft.input_of(layer)
-    if layer["size"] != source.shape[1:3] or layer["padding"] != NO_PADDING or layer.shape[1:3] != (1, 1):
+    whole = layer["size"] == source.shape[1:3] and layer["padding"] == NO_PADDING and layer.shape[1:3] == (1, 1)
+    if not whole or "divisor" in layer.hyperparameters:
         return None
     return replace(layer, kind="mean", hyperparameters={"axes": (1, 2), "keepdims": True})
+
+
+def max_pool_to_max(draft: Draft, layer: Layer) -> Layer | None:
+    """The maximum of a window over the whole picture."""
+    source = draft.input_of(layer)
+    if layer["size"] != source.shape[1:3] or layer["padding"] != NO_PADDING or layer.shape[1:3] != (1, 1):
+        return None
+    return replace(layer, kind="max", hyperparameters={"axes": (1, 2), "keepdims": True})
 
 
 def keep_reduced_axes(draft: Draft, layer: Layer) -> Layer | None:
@@ -97,12 +109,13 @@ def drop_reduction_of_one(draft: Draft, layer: Layer) -> str | None:
 
 
 WINDOWS = frozenset({"convolution", "max_pool", "average_pool"})
-REDUCTIONS = frozenset({"mean", "sum", "max", "min", "prod"})
+SAME_OF_ONE = kinds.REDUCTIONS - {"variance"}
 RULES = (
     Rule("merge_pads", frozenset({"pad"}), merge_pads),
     Rule("merge_padding", WINDOWS, merge_padding),
     Rule("use_effective_padding", WINDOWS, use_effective_padding),
     Rule("pool_to_mean", frozenset({"average_pool"}), pool_to_mean),
-    Rule("keep_reduced_axes", REDUCTIONS, keep_reduced_axes),
-    Rule("drop_reduction_of_one", REDUCTIONS, drop_reduction_of_one),
+    Rule("max_pool_to_max", frozenset({"max_pool"}), max_pool_to_max),
+    Rule("keep_reduced_axes", kinds.REDUCTIONS, keep_reduced_axes),
+    Rule("drop_reduction_of_one", SAME_OF_ONE, drop_reduction_of_one),
 )

@@ -113,7 +113,33 @@ def merge_slices(draft: Draft, layer: Layer) -> Layer | None:
     return replace(layer, inputs=source.inputs, hyperparameters={**layer.hyperparameters, "begin": begin, "end": end})
 
 
+def take_to_slice(draft: Draft, layer: Layer) -> Layer | None:
+    """Taking one element along an axis, or several at equal steps, is a cut, and a reshape where the axis goes."""
+    source, indices = (draft.layers[name] for name in layer.inputs)
+    if indices.kind != "constant" or source.kind == "constant" or not source.shape:
+        return None
+    axis = 0 if layer["axis"] is None and len(source.shape) == 1 else layer["axis"]
+    places = indices.parameters["values"].values
+    if axis is None or places.size == 0 or places.ndim > 1:
+        return None
+    axis, size = int(axis) % len(source.shape), source.shape[int(axis)]
+    steps = np.diff(flat := places.reshape(-1).astype(np.int64) % size)
+    step = int(steps[0]) if steps.size else 1
+    if step < 1 or np.any(steps != step):
+        return None
+    begin, end, strides = [0] * len(source.shape), list(source.shape), [1] * len(source.shape)
+    begin[axis], end[axis], strides[axis] = int(flat[0]), int(flat[-1]) + 1, step
+    values = {"begin": tuple(begin), "end": tuple(end), "strides": tuple(strides)}
+    shape = [len(flat) if place == axis else side for place, side in enumerate(source.shape)]
+    if places.ndim:
+        return replace(layer, kind="slice", inputs=(source.id,), hyperparameters=values)
+    early = draft.add("slice", (source.id,), shape, values, native=_behind(layer, source), dtype=layer.dtype)
+    late = Native(layer.native.tensor, layer.native.permutation)
+    return replace(layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=late)
+
+
 RULES = (
+    Rule("take_to_slice", frozenset({"take"}), take_to_slice),
     Rule("merge_reshapes", frozenset({"reshape"}), merge_reshapes),
     Rule("sink_reshape", kinds.POINTWISE | {"affine", "softmax", "log_softmax"}, sink_reshape),
     Rule("sink_reshapes_of_two", kinds.BINARY, sink_reshapes_of_two),

@@ -1,0 +1,114 @@
+"""Functions that Relax has no operator for, each in one spelling that the importers share and TVM can run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def scalar(value: float, like: Any) -> Any:
+    """A number of the type of another expression."""
+    from tvm import relax
+
+    return relax.const(value, str(like.ty.dtype))
+
+
+def shape_of(expression: Any) -> tuple[int, ...]:
+    """The static shape of an expression that has been normalized."""
+    return tuple(int(side) for side in expression.ty.shape)
+
+
+def elu(value: Any, alpha: float = 1.0) -> Any:
+    """x for x > 0, else alpha (exp(x) - 1); the exponent is bounded so that it cannot overflow where it is not used."""
+    from tvm import relax
+
+    zero, one, factor = (scalar(number, value) for number in (0.0, 1.0, alpha))
+    below = relax.op.subtract(relax.op.exp(relax.op.minimum(value, zero)), one)
+    return relax.op.where(relax.op.greater(value, zero), value, relax.op.multiply(below, factor))
+
+
+def celu(builder: Any, value: Any, alpha: float) -> Any:
+    """alpha * elu(x / alpha)."""
+    from tvm import relax
+
+    scaled = builder.emit(relax.op.multiply(value, scalar(1.0 / alpha, value)))
+    return relax.op.multiply(builder.emit(elu(scaled)), scalar(alpha, value))
+
+
+def softplus(value: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """log(1 + exp(beta x)) / beta, and x itself where beta x is larger than the threshold."""
+    from tvm import relax
+
+    return relax.op.nn.softplus(value, beta, threshold)
+
+
+def mish(value: Any) -> Any:
+    """x * tanh(softplus(x))."""
+    from tvm import relax
+
+    return relax.op.multiply(value, relax.op.tanh(softplus(value)))
+
+
+def log_sigmoid(value: Any) -> Any:
+    """-softplus(-x)."""
+    from tvm import relax
+
+    return relax.op.negative(softplus(relax.op.negative(value)))
+
+
+def shuffled(builder: Any, value: Any, split: Sequence[int], order: Sequence[int], shape: Sequence[int]) -> Any:
+    """The value reshaped to ``split``, its axes put in ``order``, and reshaped to ``shape``."""
+    from tvm import relax
+
+    parts = builder.emit(relax.op.reshape(value, tuple(split)))
+    turned = builder.emit(relax.op.permute_dims(parts, list(order)))
+    return relax.op.reshape(turned, tuple(shape))
+
+
+def channel_shuffle(builder: Any, value: Any, groups: int) -> Any:
+    """The channels (axis 1) of ``groups`` groups dealt out in turn."""
+    shape = shape_of(value)
+    split = (shape[0], groups, shape[1] // groups, *shape[2:])
+    return shuffled(builder, value, split, (0, 2, 1, *range(3, len(split))), shape)
+
+
+def pixel_shuffle(builder: Any, value: Any, factor: int) -> Any:
+    """Channels (axis 1) to blocks of factor x factor pixels: (N, C r r, H, W) to (N, C, H r, W r)."""
+    count, depth, height, width = shape_of(value)
+    split = (count, depth // factor**2, factor, factor, height, width)
+    result = (count, depth // factor**2, height * factor, width * factor)
+    return shuffled(builder, value, split, (0, 1, 4, 2, 5, 3), result)
+
+
+def pixel_unshuffle(builder: Any, value: Any, factor: int) -> Any:
+    """The inverse of ``pixel_shuffle``."""
+    count, depth, height, width = shape_of(value)
+    split = (count, depth, height // factor, factor, width // factor, factor)
+    result = (count, depth * factor**2, height // factor, width // factor)
+    return shuffled(builder, value, split, (0, 1, 3, 5, 2, 4), result)
+
+
+def stack(builder: Any, values: Sequence[Any], axis: int) -> Any:
+    """Values of one shape joined along a new axis."""
+    from tvm import relax
+
+    shape = list(shape_of(values[0]))
+    axis %= len(shape) + 1
+    single = (*shape[:axis], 1, *shape[axis:])
+    return relax.op.concat([builder.emit(relax.op.reshape(value, single)) for value in values], axis)
+
+
+def gated(builder: Any, value: Any, axis: int) -> Any:
+    """The first half along an axis times the sigmoid of the second: GLU."""
+    from tvm import relax
+
+    parts = builder.emit(relax.op.split(value, 2, axis))
+    first, second = (builder.emit(relax.TupleGetItem(parts, number)) for number in range(2))
+    return relax.op.multiply(first, builder.emit(relax.op.sigmoid(second)))
+
+
+def chosen(builder: Any, condition: Any, value: Any, other: float) -> Any:
+    """The value where the condition holds, else a number."""
+    from tvm import relax
+
+    return relax.op.where(builder.emit(condition), value, scalar(other, value))
