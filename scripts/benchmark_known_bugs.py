@@ -1,4 +1,4 @@
-"""Localizes every verified fault of shared/known_bugs.yaml on a small model: benchmarks/known_bugs.{json,md}.
+"""Localizes every verified fault of a list of them on a small model: benchmarks/known_bugs.{json,md}.
 
 Called by ``scripts/benchmark known-bugs``. Converters with an environment of their own get it made on first use.
 """
@@ -22,14 +22,13 @@ from timing import ROOT, machine
 import convfault
 from convfault.errors import ConvfaultError
 
-CATALOGUE = ROOT.parent / "shared/known_bugs.yaml"
 PICTURES = 12
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="identifiers of entries, with commas between")
-    parser.add_argument("--catalogue", type=Path, default=CATALOGUE, help="the list of known bugs")
+    parser.add_argument("--catalogue", type=Path, required=True, help="the YAML list of verified bugs")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/known_bugs")
     parser.add_argument("--reports", type=Path, help="a folder to keep each report in")
     chosen = parser.parse_args(arguments)

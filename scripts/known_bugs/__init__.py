@@ -1,1 +1,1 @@
-"""The faults of real converters in shared/known_bugs.yaml, each with a small model that shows it."""
+"""The faults of real converters that were seen, each with a small model that shows it."""
