@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from convfault.fault import Fault
 from convfault.localization.case import Case, Subject
@@ -78,18 +79,12 @@ def _fault(case: Case, rank: int, suspect: Suspect, effect: Effect) -> Fault:
     if lines:
         evidence["program"] = lines
     evidence["native_names"] = {"source": native_names(source), "target": native_names(target)}
-    return Fault(
+    return replace(
+        alone(suspect),
         id=f"F{rank}",
-        kind=suspect.kind,
         rank=rank,
-        cause=suspect.cause,
-        explanation=suspect.explanation,
-        suggestion=suspect.suggestion,
         source_location=suspect.source_location or location(source, suspect.attribute),
         target_location=suspect.target_location or location(target, suspect.attribute),
-        attribute=suspect.attribute,
-        expected=suspect.expected,
-        actual=suspect.actual,
         evidence=evidence,
         effect=effect.to_record(),
         confidence=round(suspect.confidence, 3),
