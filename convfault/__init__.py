@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from convfault.comparison import Comparison as Comparison
     from convfault.errors import ConvfaultError as ConvfaultError
     from convfault.model import Model as Model
+    from convfault.pipeline import Application
     from convfault.preprocessing import Preprocessing as Preprocessing
+    from convfault.repairing.order import Order as Order
     from convfault.report import Report as Report
     from convfault.request import Context as Context
     from convfault.request import Request as Request
@@ -33,11 +35,12 @@ _HOMES = {
     "ConvfaultError": "errors",
     "Model": "model",
     "Preprocessing": "preprocessing",
+    "Order": "repairing.order",
     "Report": "report",
     "Request": "request",
 }
 
-__all__ = [*sorted(_HOMES), "__version__", "diff", "judge", "localize"]
+__all__ = [*sorted(_HOMES), "__version__", "apply", "diff", "judge", "localize", "repair"]
 
 
 def diff(source: str | Path | None = None, target: str | Path | None = None, /, **request: Any) -> Report:
@@ -55,6 +58,29 @@ def localize(source: str | Path | None = None, target: str | Path | None = None,
     from convfault import pipeline
 
     return pipeline.localize(*_asked(source, target, request))
+
+
+def repair(
+    source: str | Path | None = None,
+    target: str | Path | None = None,
+    /,
+    order: Order | None = None,
+    **request: Any,
+) -> Report:
+    """The same, and ``Report.repaired`` tells what was written and whether it agrees; ``order`` says what is allowed."""
+    from convfault import pipeline
+
+    asked, context = _asked(source, target, request)
+    return pipeline.repair(asked, order, context)
+
+
+def apply(patch: str | Path, target: str | Path, out: str | Path | None = None, trust: bool = False) -> Application:
+    """Replay a recorded repair (``Order.patch``) on another copy of the model, without running anything."""
+    from pathlib import Path
+
+    from convfault import pipeline
+
+    return pipeline.apply(Path(patch), Path(target), None if out is None else Path(out), trust)
 
 
 def _asked(

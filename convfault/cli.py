@@ -22,6 +22,7 @@ from convfault.errors import UnknownNameError, UsageError
 from convfault.flags import OUTPUT, Outputs, shared
 from convfault.guard import guarded
 from convfault.matrix.selection import Selection, Work
+from convfault.repairing.order import Order
 from convfault.request import Context, Request
 
 app = typer.Typer(
@@ -144,6 +145,63 @@ def localize(
     found = replace(found, command_line=shlex.join(["convfault", *sys.argv[1:]]))
     delivery.report(found, outputs, model_explorer)
     raise typer.Exit(found.exit_code)
+
+
+REPAIR_EXAMPLES = """
+Mend a converted model in its own format, and prove it: the written file is run again on all pictures.
+
+The faults that localize finds are undone in the target's own file, the fewest that make the answers agree; a part of \
+the pictures is held out of that search. A quantized target stays quantized: only the layers without which labels \
+differ get their full precision back. Where the file cannot be mended, other tools and options are tried.
+
+[bold]Examples[/]
+
+  convfault repair --model mobilenetv2 --src tf --dst tflite --tool-option tflite_converter.optimizations=DEFAULT
+
+  convfault repair my_model.keras my_model.tflite --data pictures/ --out mended.tflite --html repair.html
+
+  convfault repair my_model.onnx my_model.tflite --no-keep-quantized --patch patch.json
+
+[bold]Exit codes[/]  0 repaired and proven · 1 not, or only in part · 2 wrong usage, unreadable input or missing package
+"""
+
+
+@app.command(help=REPAIR_EXAMPLES)
+@guarded
+@shared
+def repair(
+    request: Request,
+    context: Context,
+    outputs: Outputs,
+    order: Order,
+) -> None:
+    from convfault import delivery, pipeline
+
+    outputs.check()
+    with _progress(outputs) as progress:
+        found = pipeline.repair(request, order, replace(context, progress=progress))
+    found = replace(found, command_line=shlex.join(["convfault", *sys.argv[1:]]))
+    delivery.report(found, outputs)
+    raise typer.Exit(found.exit_code)
+
+
+@app.command()
+@guarded
+def apply(
+    patch: Annotated[Path, typer.Argument(help="What convfault repair --patch wrote.")],
+    target: Annotated[Path, typer.Argument(help="Another copy of the model that was repaired.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the repaired copy.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Allow the model file to execute code.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Replay a recorded repair on another copy of the model, without running anything."""
+    from convfault import pipeline
+    from convfault.render import terminal
+
+    done = pipeline.apply(patch, target, out, trust)
+    if not quiet:
+        terminal.table("changes", list(done.changes))
+        typer.echo(f"written: {done.path}")
 
 
 @app.command()

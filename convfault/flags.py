@@ -13,6 +13,7 @@ import typer
 
 from convfault.cache import check_writable
 from convfault.matrix.selection import Selection, Work
+from convfault.repairing.order import Order
 from convfault.request import Context, Request
 
 SUBJECT, DATA, RUN, OUTPUT = "What to compare", "Data", "How to work", "Results"
@@ -29,7 +30,9 @@ class Outputs:
 
     def numbered(self, number: int) -> Outputs:
         """The same places with a number before the suffix: report.1.json."""
-        named: dict[str, Any] = {name: path.with_name(f"{path.stem}.{number}{path.suffix}") for name, path in self._places()}
+        named: dict[str, Any] = {
+            name: path.with_name(f"{path.stem}.{number}{path.suffix}") for name, path in self._places()
+        }
         return replace(self, **named)
 
     def _places(self) -> Iterator[tuple[str, Path]]:
@@ -212,12 +215,55 @@ WORK_FLAGS: dict[str, Flag] = {
     ),
 }
 
+REPAIR = "What to repair"
+
+ORDER_FLAGS: dict[str, Flag] = {
+    "out": (
+        Path | None,
+        _option(OUTPUT, "--out", "-o", help="The repaired model; default: NAME.repaired.SUFFIX in this folder."),
+        None,
+    ),
+    "patch": (Path | None, _option(OUTPUT, "--patch", help="Write the edits as JSON, for: convfault apply."), None),
+    "strategies": (
+        list[str] | None,
+        _option(
+            REPAIR,
+            "--strategy",
+            help="Use only parameters, hyperparameters, graph, input, precision or tool; weights: all values, rounded ones too.",
+        ),
+        None,
+    ),
+    "keep_quantized": (
+        bool | None,
+        _option(
+            REPAIR,
+            "--keep-quantized/--no-keep-quantized",
+            help="Restore as few rounded layers as make the labels right (default for quantized targets), or all.",
+            show_default=False,
+        ),
+        None,
+    ),
+    "budget": (
+        str | None,
+        _option(REPAIR, "--budget", help="How large a quantized target may become: 0.5 of its full size, or 20MB."),
+        None,
+    ),
+    "correct": (
+        str,
+        _option(
+            REPAIR, "--correct", help="Mend a wrong input in the model, or in its preprocessing (a file beside it)."
+        ),
+        "model",
+    ),
+}
+
 TABLES: dict[str, tuple[Callable[..., Any], dict[str, Flag]]] = {
     "request": (Request, REQUEST_FLAGS),
     "selection": (Selection, SELECTION_FLAGS),
     "work": (Work, WORK_FLAGS),
     "context": (Context, CONTEXT_FLAGS),
     "outputs": (Outputs, OUTPUT_FLAGS),
+    "order": (Order, ORDER_FLAGS),
 }
 """Parameter name of a command → the value it receives and the flags that make it up."""
 

@@ -17,7 +17,7 @@ from convfault.frameworks import runs
 from convfault.frameworks.runs import Pass
 from convfault.localization import crash, faults, tool
 from convfault.localization.crash import Failure
-from convfault.localization.gather import Material, gather
+from convfault.localization.gather import Material, chosen, gather
 from convfault.localization.knowledge import about
 from convfault.localization.reproducer import Subject
 from convfault.localization.shrink import Shrunk, shrink
@@ -36,7 +36,8 @@ STALL_SECONDS = 900.0
 class Findings:
     """What an investigation gives a report: ``attribution`` and ``localization`` are its sections of those names.
 
-    ``subject`` is what a reproducer shows, None where no conversion done here is at fault.
+    ``subject`` is what a reproducer shows, None where no conversion done here is at fault. ``repair`` is what a
+    repairing errand did.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -44,22 +45,37 @@ class Findings:
     localization: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     subject: Subject | None = None
+    repair: Mapping[str, Any] | None = None
 
 
-def investigate(found: Measurement, context: Context) -> Findings:
+@dataclass(frozen=True)
+class Errand:
+    """What is done with a gathered case in a process of its own.
+
+    ``function`` takes ``material``, ``comparison``, ``hops`` as ``localization.examine.run`` does, and ``arguments``.
+    ``held_out``: rows of the data that it must not see.
+    """
+
+    function: str = "convfault.localization.examine:run"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    held_out: frozenset[int] = frozenset()
+
+
+def investigate(found: Measurement, context: Context, errand: Errand = Errand()) -> Findings:
     """Where and why the two models differ. A target that crashed is explained by what its converter said."""
     if not found.traces:
         return _crashed(found, context)
     watch = found.watch
     try:
         with watch.phase("gather"):
-            material = gather(found.sides, found.traces, found.comparison, context.cache, context.progress)
+            rows = chosen(found.traces, found.comparison, errand.held_out)
+            material = gather(found.sides, found.traces, rows, context.cache, context.progress)
     except ConvfaultError as error:
         return Findings(localization={"refused": str(error)})
     with watch.phase("compare hops"):
         hops = _hops(found, material, context)
     with watch.phase("examine"):
-        outcome = process.run(_job(found, material, hops), _Stages(context.progress).on_event)
+        outcome = process.run(_job(found, material, hops, errand), _Stages(context.progress).on_event)
     value = outcome.unwrap()
     named = tuple(Fault.from_record(item) for item in value["faults"])
     return Findings(
@@ -68,17 +84,19 @@ def investigate(found: Measurement, context: Context) -> Findings:
         value["localization"],
         {name: round(seconds, 3) for name, seconds in value["seconds"].items()},
         _subject(found, hops, material, named, context),
+        value.get("repair"),
     )
 
 
-def _job(found: Measurement, material: Material, hops: list[dict[str, Any]]) -> Job:
+def _job(found: Measurement, material: Material, hops: list[dict[str, Any]], errand: Errand) -> Job:
     names = [found.pair.dataset.names[row] for row in material.rows]
     arguments = {
         "material": {**material.to_record(), "names": names},
         "comparison": found.comparison.to_record(),
         "hops": hops,
+        **errand.arguments,
     }
-    return Job("convfault.localization.examine:run", arguments, "examine the models", stall_seconds=STALL_SECONDS)
+    return Job(errand.function, arguments, "examine the models", stall_seconds=STALL_SECONDS)
 
 
 def _crashed(found: Measurement, context: Context) -> Findings:

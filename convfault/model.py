@@ -104,6 +104,26 @@ class Model:
         module = Path(self.path.partition(":")[0].replace(".", "/") + ".py")
         return cache.key(*parts, cache.hash_path(module) if module.is_file() else None)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file or folder, and the files beside it that belong to it; of a function its weights."""
+        if self.format == "torch_function":
+            return (Path(self.weights),) if self.weights else ()
+        beside = _external_data(Path(self.path)) if self.format == "onnx" else ()
+        return (Path(self.path), *beside)
+
+    @property
+    def size_bytes(self) -> int:
+        """On the disk, with all that belongs to it."""
+        found = [path for place in self.files for path in ([place] if place.is_file() else place.rglob("*"))]
+        return sum(path.stat().st_size for path in found if path.is_file())
+
+    def at(self, path: Path) -> Model:
+        """The same model with another file: what it is called and fed with stays, its signature is to be read anew."""
+        if self.format == "torch_function":
+            return replace(self, signature=None, weights=str(path))
+        return replace(self, signature=None, path=str(path))
+
     def with_signature(self, signature: Signature) -> Model:
         return replace(self, signature=signature)
 

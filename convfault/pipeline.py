@@ -5,13 +5,14 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import convfault
+from convfault import process
 from convfault.cache import Cache, check_writable
 from convfault.converters.route import all_routes
 from convfault.errors import UsageError
@@ -26,10 +27,15 @@ from convfault.matrix.outcomes import Attempt
 from convfault.matrix.regress import Regression
 from convfault.matrix.selection import Selection, Work
 from convfault.measurement import Measurement, measure
-from convfault.model import Model
+from convfault.model import FORMAT_OF_SUFFIX, Model
 from convfault.preparation import Pair
+from convfault.process import Job
+from convfault.repairing.order import Order
+from convfault.repairing.patch import Patch
+from convfault.repairing.place import place_for
 from convfault.report import Report
 from convfault.request import Context, Request
+from convfault.restoring.restore import restore
 
 
 def diff(request: Request, context: Context | None = None) -> Report:
@@ -63,6 +69,58 @@ def localize(request: Request, context: Context | None = None, reproducer: Path 
         localization=findings.localization,
         seconds={**found.seconds, **findings.seconds},
     )
+
+
+def repair(request: Request, order: Order | None = None, context: Context | None = None) -> Report:
+    """Mend the target in its own format, prove it by running it, and write it to the ``order``'s place.
+
+    What cannot be mended leaves nothing, what is only better is written and said to be no more. Raises ``UsageError``
+    for what cannot be read or done.
+    """
+    context, order = context or Context(), order or Order()
+    order.check()
+    found = measure(request, context)
+    place = place_for(found.pair.target or _wanted(found), order.out, (found.pair.source,))
+    with found.watch.phase("repair"):
+        done = restore(found, request, order, place, context)
+    return replace(
+        _report("repair", found),
+        faults=done.findings.faults,
+        attribution=done.findings.attribution,
+        localization=done.findings.localization,
+        seconds={**found.seconds, **done.findings.seconds},
+        repairs=done.repairs,
+        repaired=done.repaired,
+    )
+
+
+def _wanted(found: Measurement) -> Model:
+    """A target that was never made, by what it would be: the route's last format under the source's name."""
+    assert found.pair.conversion is not None
+    target = found.pair.conversion.route.hops[-1].converter
+    suffix = next((end for end, known in FORMAT_OF_SUFFIX.items() if known == target.target_format), "")
+    name = found.pair.source.name.removesuffix(Path(found.pair.source.name).suffix)
+    return Model(f"{name}{suffix}", target.target_format, name)
+
+
+def apply(patch: Path, target: Path, out: Path | None = None, trust: bool = False) -> Application:
+    """Replay a recorded repair on another copy of the model; what it changed.
+
+    Nothing is run on pictures: ``diff`` tells whether the result agrees. Raises ``UsageError`` where the patch is not
+    for that model.
+    """
+    model = Model.from_path(str(target), trusted=trust)
+    wanted = Patch.read(patch).target["format"]
+    if wanted != model.format:
+        raise UsageError(f"{patch} is for a model in the format {wanted}, and {target} is {model.format}")
+    place = place_for(model, out)
+    with place.scratch() as folder:
+        (folder / "made").mkdir()
+        made = folder / "made" / place.path.name
+        arguments = {"model": model.to_record(), "patch": str(patch.absolute()), "out": str(made)}
+        changes = process.run(Job("convfault.repairing.mend:replay", arguments, "apply the patch")).unwrap()
+        place.publish(made.parent)
+    return Application(place.path, tuple(changes))
 
 
 def diff_routes(request: Request, context: Context | None = None) -> Iterator[Report]:
@@ -102,15 +160,13 @@ def _report(command: str, found: Measurement) -> Report:
 
 
 def _describe(model: Model) -> Mapping[str, Any]:
-    path = Path(model.path)
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return {
         "framework": model.framework,
         "format": model.format,
         "name": model.name,
         "path": model.path,
         "sha256": model.sha256,
-        "size_bytes": sum(file.stat().st_size for file in files),
+        "size_bytes": model.size_bytes,
         "weights": model.metadata.get("weights", model.weights),
         "versions": versions(model.framework),
         "signature": model.signature.to_record() if model.signature else None,
@@ -133,6 +189,14 @@ def versions(framework: str) -> dict[str, str]:
     except convfault.errors.MissingPackageError:
         found = {}
     return {**found, "numpy": metadata.version("numpy"), "python": platform.python_version()}
+
+
+@dataclass(frozen=True)
+class Application:
+    """A patch applied: the ``path`` of what was written, and the ``changes`` as a report's ``repaired`` has them."""
+
+    path: Path
+    changes: tuple[Mapping[str, str], ...]
 
 
 CELL = "convfault.pipeline:run_cell"

@@ -112,28 +112,45 @@ def repaired() -> Report:
         },
         faults=(first, second),
         repairs=(
-            {
-                "fault_id": "f1",
-                "strategy": "weights",
-                "edit": "restore conv2d_5/kernel",
-                "accepted": True,
-                "reason": None,
-            },
-            {
-                "fault_id": "f2",
-                "strategy": "padding",
-                "edit": {"padding": [0, 1, 0, 1]},
-                "accepted": False,
-                "reason": "changes nothing",
-            },
+            edit("restore conv2d_5/kernel to float32"),
+            edit(
+                "set the padding of conv2d_7 to [0, 1, 0, 1]",
+                fault_id="f2",
+                strategy="hyperparameters",
+                accepted=False,
+                reason="the answers agree without it",
+            ),
         ),
-        repaired={
-            "path": "repaired.tflite",
-            "sha256": "ab" * 32,
-            "size_bytes": 96_000_000,
-            "comparison": agreeing().comparison.to_record(),
-        },
+        repaired=mended(agreeing().comparison),
     )
+
+
+def edit(words: str, **more: Any) -> dict[str, Any]:
+    """The record of an edit that was tried; ``more`` replaces its values."""
+    record = {"fault_id": "f1", "strategy": "parameters", "round": 1, "edit": words, "accepted": True}
+    record |= {"reason": "without it the answers differ by more than the tolerance", "max_abs_error_left": 2.1e-7}
+    return {**record, "top1_disagreement_left": 0.0, "size_bytes": None, **more}
+
+
+def mended(comparison: Comparison, **more: Any) -> dict[str, Any]:
+    """The record of a file that a repair wrote; ``more`` replaces its values."""
+    record = {
+        "path": "repaired.tflite",
+        "framework": "tflite",
+        "format": "tflite",
+        "sha256": "ab" * 32,
+        "size_bytes": 96_000_000,
+        "size_bytes_before": 24_110_020,
+        "goal": "agree",
+        "reached": True,
+        "comparison": comparison.to_record(),
+        "held_out": {"images": 160, "top1_disagreement": 0.0, "max_abs_error": 2.4e-7, "reached": True},
+        "changes": [{"place": "conv2d_5/Conv2D1", "attribute": "kernel", "before": "int8", "after": "float32"}],
+        "curve": [],
+        "patch": "repaired.patch.json",
+        "notes": [],
+    }
+    return {**record, **more}
 
 
 def fault() -> Fault:

@@ -54,7 +54,7 @@ def compare(
     pairs = pair(source, target)
     scores = _scores(source, pairs)
     errors, ranks = _tallied(source, target, pairs, tolerances)
-    severity = _Severity.of(errors, ranks, len(source))
+    found = Severity.of(errors, ranks, len(source))
     outputs = tuple(tally.result(source, target) for tally in errors)
     figures = [output for output in outputs if output.comparable]
     return Comparison(
@@ -65,9 +65,9 @@ def compare(
         mean_abs_error=_largest([output.mean_abs_error for output in figures]),
         cosine=min((output.cosine for output in figures if output.cosine is not None), default=None),
         nonfinite=sum(output.nonfinite_source + output.nonfinite_target for output in figures),
-        worst=tuple(_describe(row, severity, pictures, source, target, scores) for row in severity.worst(worst)),
+        worst=tuple(_describe(row, found, pictures, source, target, scores) for row in found.worst(worst)),
         outputs=outputs,
-        histogram=severity.histogram(),
+        histogram=found.histogram(),
     ).judged()
 
 
@@ -109,6 +109,27 @@ def paired_errors(source: StoredTrace, target: StoredTrace) -> list[npt.NDArray[
     return found
 
 
+def severity(source: StoredTrace, target: StoredTrace, tolerances: Sequence[Tolerance]) -> Severity:
+    """How badly each picture is off; arguments as in ``compare``."""
+    pairs = pair(source, target)
+    errors, ranks = _tallied(source, target, pairs, tolerances)
+    return Severity.of(errors, ranks, len(source))
+
+
+def margins(source: StoredTrace) -> npt.NDArray[np.float64]:
+    """(pictures,) how far the best score is above the second best; infinite for a model without scores."""
+    output = next((name for name in source.outputs if is_scores(source.shape(name))), None)
+    found = np.full(len(source), np.inf)
+    if output is None:
+        return found
+    step = max(1, BLOCK_VALUES // math.prod(source.shape(output)))
+    for start in range(0, len(source), step):
+        values = source.read(output, start, start + step)
+        best = np.partition(values.reshape(len(values), -1), -2, axis=1)[:, -2:].astype(np.float64)
+        found[start : start + step] = best[:, 1] - best[:, 0]
+    return found
+
+
 def _scores(source: StoredTrace, pairs: Sequence[Pair]) -> Pair | None:
     """The first output of the source that holds scores, if it can be compared."""
     found = next((p for p in pairs if p.source is not None and is_scores(source.shape(p.source))), None)
@@ -126,7 +147,7 @@ def _blocks(source: StoredTrace, target: StoredTrace, outputs: Pair) -> Iterator
 
 
 @dataclass(frozen=True)
-class _Severity:
+class Severity:
     """How badly each picture is off, all fields (pictures,).
 
     ``error`` is the largest over the outputs (NaN where no value matches), ``excess`` the largest multiple of an
@@ -140,7 +161,7 @@ class _Severity:
     unmatched: metrics.Flags
 
     @classmethod
-    def of(cls, tallies: Sequence[ErrorTally], ranks: RankTally, count: int) -> _Severity:
+    def of(cls, tallies: Sequence[ErrorTally], ranks: RankTally, count: int) -> Severity:
         error, excess, unmatched = np.full(count, np.nan), np.zeros(count), np.zeros(count, np.bool_)
         for tally in tallies:
             if not tally.blocks:
@@ -179,10 +200,10 @@ class _Severity:
 
 
 def _describe(
-    row: int, severity: _Severity, pictures: Pictures, source: StoredTrace, target: StoredTrace, scores: Pair | None
+    row: int, found: Severity, pictures: Pictures, source: StoredTrace, target: StoredTrace, scores: Pair | None
 ) -> WorstPicture:
     label = int(pictures.known_labels()[row])
-    error = float(severity.error[row])
+    error = float(found.error[row])
     return WorstPicture(
         image=pictures.names[row],
         index=row,

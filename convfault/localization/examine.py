@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 from convfault import process
 from convfault.batches import Batches
 from convfault.comparison import Comparison
+from convfault.fault import Fault
 from convfault.localization import blame, divergence, effect, faults, graph, hyperparameters, input, parameters, tool
 from convfault.localization.align import align
-from convfault.localization.blame import Vote
+from convfault.localization.blame import Verdict, Vote
 from convfault.localization.case import Case, Hop, Subject
+from convfault.localization.effect import Effect, Effects
 from convfault.localization.illustration import illustrated
 from convfault.localization.knowledge import about
 from convfault.localization.suspect import Suspect
@@ -53,6 +56,41 @@ class Stages:
         self.seconds[name] = time.monotonic() - begun
 
 
+@dataclass(frozen=True)
+class Examination:
+    """A case and all that the analyzers found out about it.
+
+    ``suspects`` are those whose effect was measured, ``ordered`` those and the rest of them with their effects, in
+    the order of the ``faults``, one each.
+    """
+
+    case: Case
+    suspects: tuple[Suspect, ...]
+    ordered: tuple[tuple[Suspect, Effect], ...]
+    faults: tuple[Fault, ...]
+    effects: Effects
+    steps: tuple[divergence.Step, ...]
+    verdict: Verdict
+
+    def to_record(self) -> dict[str, Any]:
+        """What a report holds of it."""
+        return {
+            "faults": [fault.to_record() for fault in self.faults],
+            "attribution": self.verdict.to_record(),
+            "localization": {
+                "alignment": _alignment(self.case),
+                "divergence": [item.to_record() for item in self.steps],
+                "pictures": list(self.case.pictures),
+                "measured_on": self.effects.pictures,
+                "max_abs_error_left": _finite(self.effects.left.max_abs_error),
+                "top1_disagreement_left": self.effects.left.top1_disagreement,
+                "unsupported": _unsupported(self.case),
+                "target_nodes": {layer.id: faults.native_names(layer) for layer in self.case.target.graph},
+                "causes": about(list(self.faults)),
+            },
+        }
+
+
 def run(
     material: Mapping[str, Any], comparison: Mapping[str, Any], hops: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -60,13 +98,24 @@ def run(
 
     ``material`` is the record of a ``Material``; ``hops`` hold a ``record`` of the route and a ``comparison`` or None.
     """
-    stages, names = Stages(), [str(name) for name in material["names"]]
+    stages = Stages()
+    return {**examine(material, comparison, hops, stages).to_record(), "seconds": stages.seconds}
+
+
+def examine(
+    material: Mapping[str, Any],
+    comparison: Mapping[str, Any],
+    hops: Sequence[Mapping[str, Any]],
+    stages: Stages,
+) -> Examination:
+    """Align the two models, let every analyzer look, and measure what each suspect causes; arguments as in ``run``."""
     with stages.stage("align"):
+        names = [str(name) for name in material["names"]]
         case = assembled(material, Comparison.from_record(comparison), [_hop(item) for item in hops], names)
     suspects: list[Suspect] = []
-    for name, examine in ANALYZERS.items():
+    for name, analyze in ANALYZERS.items():
         with stages.stage(f"examine {name}"):
-            suspects += examine(case)
+            suspects += analyze(case)
     with stages.stage("compare layers"):
         steps = divergence.divergence(case)
     with stages.stage("measure effects", len(suspects)) as step:
@@ -75,24 +124,9 @@ def run(
         verdict = blame.verdict(case, effects, _vote(material["source"]), _vote(material["target"]))
     everyone = [*suspects, *verdict.suspects]
     with stages.stage("draw"):
-        order = [suspect for suspect, _ in faults.ordered(case, everyone, effects)]
-        found = illustrated(case, order, faults.ranked(case, everyone, effects))
-    return {
-        "faults": [fault.to_record() for fault in found],
-        "attribution": verdict.to_record(),
-        "localization": {
-            "alignment": _alignment(case),
-            "divergence": [item.to_record() for item in steps],
-            "pictures": list(case.pictures),
-            "measured_on": effects.pictures,
-            "max_abs_error_left": _finite(effects.left.max_abs_error),
-            "top1_disagreement_left": effects.left.top1_disagreement,
-            "unsupported": _unsupported(case),
-            "target_nodes": {layer.id: faults.native_names(layer) for layer in case.target.graph},
-            "causes": about(found),
-        },
-        "seconds": stages.seconds,
-    }
+        order = faults.ordered(case, everyone, effects)
+        found = illustrated(case, [suspect for suspect, _ in order], faults.ranked(case, everyone, effects))
+    return Examination(case, tuple(suspects), tuple(order), tuple(found), effects, tuple(steps), verdict)
 
 
 def assembled(material: Mapping[str, Any], comparison: Comparison, hops: Sequence[Hop], names: Sequence[str]) -> Case:

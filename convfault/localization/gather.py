@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,14 +64,13 @@ class Material:
 
 
 def gather(
-    sides: Sequence[Side], answers: Sequence[StoredTrace], found: Comparison, cache: Cache, progress: Progress
+    sides: Sequence[Side], answers: Sequence[StoredTrace], rows: tuple[int, ...], cache: Cache, progress: Progress
 ) -> Material:
     """Import both models to Relax and run both natively on the chosen pictures with every tensor kept.
 
     Raises ``ConvfaultError`` when a model cannot be imported at all, with the reason.
     """
     source, target = sides
-    rows = chosen(answers[0], answers[1], found)
     views = _views((source, target), REFEREED, cache, progress)
     passes = [
         replace(side, passes=(Pass(rows, capture=store.tensors(view)),))
@@ -86,12 +85,15 @@ def gather(
     )
 
 
-def chosen(source: StoredTrace, target: StoredTrace, found: Comparison) -> tuple[int, ...]:
-    """The rows of the worst pictures and of those that agree best, in the data's order."""
-    worst = [picture.index for picture in found.worst[:WORST]]
+def chosen(answers: Sequence[StoredTrace], found: Comparison, held_out: Collection[int] = ()) -> tuple[int, ...]:
+    """The rows of the worst pictures and of those that agree best, in the data's order, none that is held out."""
+    source, target = answers
     errors = next((item for item in paired_errors(source, target) if item is not None), np.zeros(len(source)))
-    order = [int(row) for row in np.argsort(np.nan_to_num(errors, nan=np.inf), kind="stable")]
-    rest = [row for row in order if row not in worst]
+    order = np.argsort(np.nan_to_num(errors, nan=np.inf), kind="stable")
+    allowed = [int(row) for row in order if row not in held_out]
+    named = [picture.index for picture in found.worst if picture.index not in held_out]
+    worst = list(dict.fromkeys([*named, *reversed(allowed)]))[:WORST]
+    rest = [row for row in allowed if row not in worst]
     return tuple(sorted([*worst, *rest[: WORST + AGREEING - len(worst)]]))
 
 

@@ -21,7 +21,7 @@ def write(graph: Graph, folder: Path) -> None:
     """Write a graph to an existing folder."""
     arrays: dict[str, Array] = {}
     record = {
-        "layers": [_layer_record(layer, arrays) for layer in graph],
+        "layers": [layer_record(layer, arrays) for layer in graph],
         "inputs": graph.inputs,
         "outputs": graph.outputs,
         "layout": graph.layout,
@@ -36,7 +36,7 @@ def read(folder: Path) -> Graph:
     """Read back what ``write`` wrote."""
     record = json.loads((folder / HEADER).read_text(encoding="utf-8"))
     with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
-        layers = tuple(_layer(item, arrays) for item in record["layers"])
+        layers = tuple(layer_from(item, arrays) for item in record["layers"])
     return Graph(
         layers,
         tuple(record["inputs"]),
@@ -54,7 +54,8 @@ def tensors(folder: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
-def _layer_record(layer: Layer, arrays: dict[str, Array]) -> dict[str, Any]:
+def layer_record(layer: Layer, arrays: dict[str, Array]) -> dict[str, Any]:
+    """JSON form of a layer; its parameters go to ``arrays``, by the names that stand for them."""
     return {
         "id": layer.id,
         "kind": layer.kind,
@@ -88,7 +89,8 @@ def _restored(value: Any, arrays: Mapping[str, Array]) -> Any:
     return {name: _restored(item, arrays) for name, item in value.items()}
 
 
-def _layer(record: Mapping[str, Any], arrays: Mapping[str, Array]) -> Layer:
+def layer_from(record: Mapping[str, Any], arrays: Mapping[str, Array]) -> Layer:
+    """Read back what ``layer_record`` gave."""
     parameters = _restored(record["parameters"], arrays)
     native = _tuples(record["native"])
     operators = tuple(Origin(**operator) for operator in native["operators"])

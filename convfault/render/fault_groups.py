@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from convfault.fault import Fault
 from convfault.render.cause_titles import title
 from convfault.render.wording import plural
 from convfault.report import Report
 
+Item = TypeVar("Item")
 ALIKE = 3
 """So many faults of one cause make a row together."""
 
@@ -57,7 +59,7 @@ class Group:
 
 def groups(report: Report) -> tuple[Group, ...]:
     """The rows of the faults that do harm, in order of their worst."""
-    return tuple(Group(number, faults) for number, faults in enumerate(_gathered(harmful(report)), 1))
+    return tuple(Group(number, faults) for number, faults in enumerate(gathered(harmful(report), _kind), 1))
 
 
 def harmful(report: Report) -> list[Fault]:
@@ -81,18 +83,18 @@ def without_effect(report: Report) -> str:
     return f"{plural(len(found), 'difference')} without effect: {counted(found)}." if found else ""
 
 
-def _gathered(faults: Sequence[Fault]) -> list[tuple[Fault, ...]]:
-    """Alike faults together, at the place of the first; too few of a kind stay alone."""
-    alike: dict[object, list[Fault]] = {}
-    for fault in faults:
-        alike.setdefault(_kind(fault), []).append(fault)
-    found: list[tuple[Fault, ...]] = []
-    for fault in faults:
-        same = alike[_kind(fault)]
-        if len(same) < ALIKE:
-            found.append((fault,))
-        elif fault is same[0]:
-            found.append(tuple(same))
+def gathered(items: Sequence[Item], kind: Callable[[Item], Hashable], alike: int = ALIKE) -> list[tuple[Item, ...]]:
+    """Items of one kind together, at the place of the first; fewer than ``alike`` of a kind stay alone."""
+    same: dict[Hashable, list[Item]] = {}
+    for item in items:
+        same.setdefault(kind(item), []).append(item)
+    found: list[tuple[Item, ...]] = []
+    for item in items:
+        members = same[kind(item)]
+        if len(members) < alike:
+            found.append((item,))
+        elif item is members[0]:
+            found.append(tuple(members))
     return found
 
 

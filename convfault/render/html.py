@@ -13,11 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from convfault.comparison import DIFFER, Comparison, WorstPicture
-from convfault.render import fault_html, plots, wording
+from convfault.render import fault_html, plots, repair_groups, repair_html, repair_wording, wording
 from convfault.report import Report
 
 PICTURE_TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 FORMATS: dict[str, Callable[..., str]] = {
+    "change_text": repair_groups.change_text,
     "duration": wording.duration,
     "number": wording.number,
     "options": wording.options,
@@ -73,7 +74,7 @@ class Picture:
 
 def page(report: Report) -> str:
     """The report as one HTML file. All names come from models and are escaped."""
-    comparison = report.comparison
+    comparison, banner = report.comparison, repair_wording.banner(report)
     text = (
         environment()
         .get_template("page.html.jinja")
@@ -81,19 +82,19 @@ def page(report: Report) -> str:
             report=report,
             comparison=comparison,
             title=wording.title(report),
-            headline=wording.headline(report),
-            verdict=comparison.verdict,
+            headline=banner.headline,
+            verdict=banner.state,
             command=report.command,
             started=report.started,
-            sign=wording.SIGNS[comparison.verdict],
-            word=wording.VERDICTS[comparison.verdict],
+            sign=banner.sign,
+            word=banner.word,
             route=_route(report),
             figures=wording.figures(comparison),
             reasons=wording.reasons(report),
             plots=_plots(comparison),
             pictures=[_picture(report, picture) for picture in comparison.worst],
             pictures_heading="Worst pictures" if comparison.verdict == DIFFER else "Pictures that differ most",
-            repaired=_repaired(report),
+            repair=repair_html.section(report),
             faults=fault_html.section(report),
             sides=(("source", report.source), ("target", report.target)),
         )
@@ -190,20 +191,3 @@ def _data_uri(content: bytes | None) -> str:
     """The picture inside the page; what is neither PNG nor JPEG stays out."""
     kind = next((kind for head, kind in PICTURE_TYPES.items() if content and content.startswith(head)), None)
     return f"data:{kind};base64,{base64.b64encode(content).decode()}" if kind and content else ""
-
-
-def _repaired(report: Report) -> dict[str, Any] | None:
-    """The mended file with its figures before and after, line by line."""
-    if not report.repaired:
-        return None
-    comparison = Comparison.from_record(report.repaired["comparison"])
-    before = {figure.name: figure.value for figure in wording.figures(report.comparison)}
-    rows = [
-        (figure.name, before.get(figure.name, wording.NONE), figure.value) for figure in wording.figures(comparison)
-    ]
-    return {
-        **report.repaired,
-        "verdict": comparison.verdict,
-        "word": wording.VERDICTS[comparison.verdict],
-        "rows": rows,
-    }

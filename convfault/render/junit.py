@@ -1,4 +1,4 @@
-"""JUnit XML, as CI systems read it: a case for each hop's conversion, one for the comparison, one for each fault."""
+"""JUnit XML, as CI systems read it: a case for each conversion, the comparison, the repair and each fault."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from convfault.comparison import AGREE, CRASH
-from convfault.render import fault_wording, wording
+from convfault.render import fault_wording, repair_groups, repair_wording, wording
 from convfault.render.fault_groups import Group, groups
 from convfault.report import Report
 
@@ -63,14 +63,17 @@ def suite(command: str, found: Sequence[Case], started: str, properties: Mapping
 
 
 def cases(report: Report) -> Iterator[Case]:
-    """The conversions, the comparison, then every fault that does harm, alike ones as one, if the models differ.
+    """The conversions, the comparison, the repair, then every fault that does harm, alike ones as one.
 
-    Names stay the same from one version of a tool to the next.
+    Faults are left out if the models agree or the repair reached its goal. Names stay the same from one version of a
+    tool to the next.
     """
     group = f"{str(report.source.get('name') or 'model').replace('.', '_')}.{_route(report)}"
     for hop in report.route:
-        yield _conversion(group, hop)
+        yield _conversion(group, hop, report.verified)
     yield _comparison(group, report)
+    if repair_wording.tried(report):
+        yield _repair(group, report)
     if report.exit_code != 0:
         for found in groups(report):
             yield _fault(group, report, found)
@@ -82,14 +85,15 @@ def _route(report: Report) -> str:
     return ">".join([report.source["framework"], *hops])
 
 
-def _conversion(group: str, hop: Mapping[str, Any]) -> Case:
+def _conversion(group: str, hop: Mapping[str, Any], mended: bool) -> Case:
+    """``mended``: a crash that the repair found a way round is no error any more."""
     crashed = hop["status"] == "crash"
     facts = [f"{hop['tool']} {hop['tool_version'] or ''}".strip(), wording.options(hop), wording.hop_state(hop)]
     return Case(
         group,
         f"convert {hop['from']} to {hop['to']} with {hop['tool']}",
         seconds=0.0 if hop.get("cached") else hop["seconds"] or 0.0,
-        outcome="error" if crashed else "passed",
+        outcome="passed" if not crashed else "skipped" if mended else "error",
         message=wording.hop_message(hop) if crashed else "",
         details=hop.get("log") or "" if crashed else "",
         output="\n".join(fact for fact in facts if fact),
@@ -99,7 +103,7 @@ def _conversion(group: str, hop: Mapping[str, Any]) -> Case:
 def _comparison(group: str, report: Report) -> Case:
     comparison = report.comparison
     outcome = "passed" if report.exit_code == 0 else "failure"
-    if comparison.verdict == CRASH:
+    if comparison.verdict == CRASH and not report.verified:
         outcome = "skipped" if wording.crashed_hop(report) else "error"
     figures = [f"{figure.name}: {figure.value} {figure.note}".rstrip() for figure in wording.figures(comparison)]
     quiet = outcome == "passed" or comparison.verdict == AGREE
@@ -111,6 +115,26 @@ def _comparison(group: str, report: Report) -> Case:
         message="" if quiet else wording.headline(report),
         details="" if quiet else "\n".join(comparison.reasons),
         output="\n".join(figures),
+    )
+
+
+def _repair(group: str, report: Report) -> Case:
+    """Fails when the goal was not reached; what was left out on the way there is told, but is no failure."""
+    state = repair_wording.outcome(report)
+    failed = state in {repair_wording.IMPROVED, repair_wording.FAILED}
+    left_out = [f"left out: {edit.title}: {edit.reason}" for edit in repair_groups.edits(report, accepted=False)]
+    figures = [f"{row.name}: {row.before} → {row.after} {row.note}".rstrip() for row in repair_groups.rows(report)]
+    changes = [f"changed: {group.title} {group.values}".rstrip() for group in repair_groups.changes(report)]
+    told = (*figures, repair_wording.held_out(report), *changes, *repair_wording.notes(report), *left_out)
+    return Case(
+        group,
+        "repaired file agrees",
+        seconds=report.seconds.get("repair", 0.0),
+        outcome="failure" if failed else "skipped" if state == repair_wording.NEEDLESS else "passed",
+        message=repair_wording.headline(report) if failed or state == repair_wording.NEEDLESS else "",
+        details="\n".join(repair_wording.reasons(report)),
+        output="\n".join(line for line in told if line),
+        kind="not-repaired" if failed else "",
     )
 
 

@@ -26,8 +26,11 @@ HISTOGRAM_SIZE, BARS_WIDTH = (4.2, 2.4), 2.9
 """Inches of 72 points: narrow, so that labels stay readable when a telephone shrinks the plot."""
 
 
-def histogram(comparison: Comparison) -> str:
-    """How many pictures are off by how much, with the tolerance as a line; empty when nothing was measured."""
+def histogram(comparison: Comparison, name: str = "error-histogram") -> str:
+    """How many pictures are off by how much, with the tolerance as a line; empty when nothing was measured.
+
+    ``name`` is unique on the page.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
     edges, counts = _bins(comparison)
@@ -54,7 +57,7 @@ def histogram(comparison: Comparison) -> str:
             f"{wording.number(edges[-1])}; about {beyond:.0f} of {sum(counts):.0f} pictures lie beyond the "
             f"tolerance of {wording.number(tolerance)}."
         )
-        return svg(figure, "error-histogram", text)
+        return svg(figure, name, text)
 
 
 def agreement(comparison: Comparison) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from convfault.render import wording
 
-ASCII = str.maketrans({"→": "->", "✓": "+", "≠": "!", "✕": "x", "–": "-", "│": "|", "…": "...", "·": "*"})
+ASCII = str.maketrans({"→": "->", "←": "<-", "✓": "+", "≠": "!", "✕": "x", "–": "-", "│": "|", "…": "...", "·": "*"})
 
 Line = RenderableType
 
@@ -58,8 +58,12 @@ def print_line(console: Console, line: Line, soft_wrap: bool = False) -> None:
 
 def print_ending(console: Console, written: Sequence[Path], next_step: str = "") -> None:
     """The files that hold all of it, and a command that the user may want to run next."""
-    for heading, lines in (("written", [str(path) for path in written]), ("next", [next_step] if next_step else [])):
-        if lines:
-            # not wrapped, so that paths and commands can be copied from a narrow terminal
-            text = "\n".join(f"  {line}" for line in lines)
-            print_line(console, Text.assemble((f"\n{heading}\n", "bold"), as_text(text)), soft_wrap=True)
+    print_whole(console, "written", [str(path) for path in written])
+    print_whole(console, "next", [next_step] if next_step else [])
+
+
+def print_whole(console: Console, heading: str, lines: Sequence[str]) -> None:
+    """A heading with lines that are not wrapped, so that paths and commands can be copied from a narrow terminal."""
+    if lines:
+        text = "\n".join(f"  {line}" for line in lines)
+        print_line(console, Text.assemble((f"\n{heading}\n", "bold"), as_text(text)), soft_wrap=True)

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from convfault.comparison import AGREE, CRASH, DIFFER, WorstPicture
-from convfault.render import fault_terminal, wording
-from convfault.render.printing import Line, as_text, columns, joined, print_ending, print_line, section
+from convfault.render import fault_terminal, repair_terminal, repair_wording, wording
+from convfault.render.printing import Line, as_text, columns, joined, print_ending, print_line, print_whole, section
 from convfault.report import Report
 
 COLOURS = {AGREE: "green", DIFFER: "red", CRASH: "magenta"}
@@ -30,6 +30,8 @@ def show(report: Report, console: Console | None = None, *, written: Sequence[Pa
     console = console or Console()
     for line in _lines(report, console.width):
         print_line(console, line)
+    for heading, lines in repair_terminal.files(report):
+        print_whole(console, heading, lines)
     print_ending(console, written, next_step)
 
 
@@ -51,19 +53,23 @@ def _lines(report: Report, width: int) -> Iterator[Line]:
     yield ""
     yield _verdict(report)
     yield _route(report)
-    yield from _figures(report)
-    yield from section("why", wording.reasons(report))
+    if repair_wording.tried(report):
+        yield from repair_terminal.result(report, width)
+    if not report.repaired:
+        yield from _figures(report)
+    yield from section("why it differed" if report.repaired else "why", wording.reasons(report))
     yield from _log(report)
-    yield from _worst(report, width)
+    if not report.repaired:  # those of the target as it came are on the page
+        yield from _worst(report, width)
     yield from fault_terminal.faults(report, width)
-    yield from _repaired(report)
     yield from section("assumed", report.assumptions)
 
 
 def _verdict(report: Report) -> Line:
-    verdict = report.comparison.verdict
-    word = Text(f" {wording.SIGNS[verdict]} {wording.VERDICTS[verdict]} ", style=f"bold reverse {COLOURS[verdict]}")
-    return Text.assemble(word, "  ", as_text(wording.title(report), "bold"), "\n", as_text(wording.headline(report)))
+    banner = repair_wording.banner(report)
+    colour = {**COLOURS, **repair_terminal.COLOURS}[banner.state]
+    word = Text(f" {banner.sign} {banner.word} ", style=f"bold reverse {colour}")
+    return Text.assemble(word, "  ", as_text(wording.title(report), "bold"), "\n", as_text(banner.headline))
 
 
 def _route(report: Report) -> Line:
@@ -134,17 +140,6 @@ def _answer(report: Report, top: Sequence[tuple[int, float | None]], picture: Wo
     class_, score = top[0]
     flipped = bool(picture.source_top) and class_ != picture.source_top[0][0]
     return as_text(f"{wording.label(report, class_)} {wording.score(score)}", "bold red" if flipped else "")
-
-
-def _repaired(report: Report) -> Iterator[Line]:
-    if not report.repaired:
-        return
-    comparison = report.repaired["comparison"]
-    verdict, rate = comparison["verdict"], comparison["top1_disagreement"]
-    left = "" if rate is None else f", {wording.percent(rate)} of the top labels differ"
-    yield Text("\nrepaired", style="bold")
-    where = f"  {report.repaired['path']} ({wording.size(report.repaired['size_bytes'])}): "
-    yield Text.assemble(as_text(where), (wording.VERDICTS[verdict], f"bold {COLOURS[verdict]}"), left)
 
 
 def _cell(value: Any) -> str:

@@ -63,11 +63,10 @@ def headline(report: Report) -> str:
     if comparison.verdict == AGREE:
         flipped = f"; {plural(flips, 'flip')} of top labels within the tolerance" if flips else ""
         return f"The target answers as the source does on {pictures}{flipped}."
-    mended = " The repaired file answers as the source does." if report.verified else ""
     if flips:
-        return f"The target gives another top label on {flips:,} of {pictures}.{mended}"
+        return f"The target gives another top label on {flips:,} of {pictures}."
     same = "; no top label changes" if comparison.top1_disagreement is not None else ""
-    return f"Over {pictures}, the target's values are not the source's within the tolerance{same}.{mended}"
+    return f"Over {pictures}, the target's values are not the source's within the tolerance{same}."
 
 
 def beside_histogram(comparison: Comparison) -> str:

@@ -1,8 +1,9 @@
 """The smallest set of edits that makes the target's graph answer as the source's does on the case's pictures.
 
-Greedy forwards, the edit that leaves least error first, then backwards: what is not needed is dropped again. Faults
-that mask each other are found because a step forwards that helps nobody alone is followed by all edits together, and
-the elimination starts from there. Trials are those of ``localization.effect``: only what an edit touches is computed.
+Where all edits together do it, those that nobody needs are dropped again, in halves: what each suspect causes when it
+alone is left in is known already (``localization.effect``) and tells which ones cannot go. Otherwise greedy forwards,
+the edit that leaves least error first, then backwards. Faults that mask each other are found because all edits are
+tried together. Only what an edit touches is computed again.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from convfault.localization.case import Case
-from convfault.localization.effect import Deviation, applied, deviation, resumed, usable
+from convfault.localization.effect import Deviation, Effect, applied, deviation, resumed, usable
 from convfault.localization.suspect import Suspect
 from convfault.relax.edits import Edit
 from convfault.relax.graph import Graph
+
+CERTAIN = 2.0
+"""An edit without which the error is so many times the tolerance cannot be left out."""
 
 ENOUGH = 0.999
 """A step must leave less than this share of the error, or it is no step forwards."""
@@ -41,28 +45,45 @@ class Search:
     solved: bool
 
 
-def search(case: Case, suspects: Sequence[Suspect], step: Callable[[int], None] = lambda done: None) -> Search:
+def search(
+    case: Case,
+    suspects: Sequence[tuple[Suspect, Effect]],
+    step: Callable[[int], None] = lambda done: None,
+    always: Sequence[Edit] = (),
+) -> Search:
     """Choose among the suspects' edits until the deviation is within the case's tolerance and no label differs.
 
-    ``step`` is told how many suspects are decided.
+    ``suspects`` come with their measured effects; ``step`` is told how many of them are decided; ``always`` are edits
+    that are applied before all others, and are not chosen.
     """
-    return _Searching(case, suspects, step).run()
+    return _Searching(case, suspects, step, always).run()
 
 
 class _Searching:
-    def __init__(self, case: Case, suspects: Sequence[Suspect], step: Callable[[int], None]) -> None:
-        self.case, self.suspects, self.step = case, suspects, step
-        self.graph: Graph = case.target.graph
+    def __init__(
+        self,
+        case: Case,
+        suspects: Sequence[tuple[Suspect, Effect]],
+        step: Callable[[int], None],
+        always: Sequence[Edit],
+    ) -> None:
+        self.case, self.step = case, step
+        self.suspects, self.effects = [suspect for suspect, _ in suspects], [effect for _, effect in suspects]
+        self.graph: Graph = applied(case.target.graph, always)
+        self.values = resumed(case.target.graph, case.target.values, self.graph, everything=True)
         self.expected = tuple(case.source.values[name] for name in case.source.graph.outputs)
         self.reasons: dict[int, tuple[bool, str, Deviation | None]] = {}
         self.trials: dict[frozenset[int], Deviation] = {}
         self.before = self.left(frozenset())
 
     def run(self) -> Search:
-        chosen = self._forwards(self._open())
-        if not self.within(self.left(frozenset(chosen))):
-            chosen = self._everything(chosen)
-        chosen = self._backwards(chosen)
+        numbers = self._open()
+        if self.within(self.before):
+            chosen = []
+        elif self.within(self.left(frozenset(numbers))):
+            chosen = self._needed(numbers)
+        else:
+            chosen = self._backwards(self._everything(self._forwards(numbers)))
         after = self.left(frozenset(chosen))
         for number in chosen:
             self._decide(number, True, "without it the answers differ by more than the tolerance", after)
@@ -72,6 +93,34 @@ class _Searching:
         edits = tuple(edit for number in sorted(chosen) if (edit := self.suspects[number].edit) is not None)
         attempts = tuple(Attempt(self.suspects[n], *self.reasons[n]) for n in sorted(self.reasons))
         return Search(edits, attempts, self.before, after, self.within(after))
+
+    def _needed(self, numbers: list[int]) -> list[int]:
+        """Of edits that solve it together those that are needed."""
+        kept = set(numbers)
+        doubtful = sorted((n for n in numbers if not self._certain(n)), key=lambda n: -_alone(self.effects[n]))
+        self._drop(doubtful, kept)
+        return sorted(kept)
+
+    def _certain(self, number: int) -> bool:
+        """Whether the answers differ when this one alone is left as it is."""
+        caused = self.effects[number].caused
+        return caused is not None and (
+            caused.max_abs_error > CERTAIN * self.case.tolerance or bool(caused.top1_disagreement)
+        )
+
+    def _drop(self, numbers: list[int], kept: set[int]) -> None:
+        """Take edits out of ``kept`` together where the rest suffices, else in halves."""
+        if not numbers:
+            return
+        left = self.left(frozenset(kept - set(numbers)))
+        if self.within(left):
+            kept.difference_update(numbers)
+            for number in numbers:
+                self._decide(number, False, "the answers agree without it", left)
+        elif len(numbers) > 1:
+            half = len(numbers) // 2
+            self._drop(numbers[half:], kept)
+            self._drop(numbers[:half], kept)
 
     def _open(self) -> list[int]:
         """The suspects whose edits can be tried."""
@@ -88,7 +137,7 @@ class _Searching:
     def _forwards(self, numbers: list[int]) -> list[int]:
         """Add the edit that leaves least, until that is within the tolerance or no edit helps."""
         chosen: list[int] = []
-        order = sorted(numbers, key=lambda number: _size(self.left(frozenset({number}))))
+        order = sorted(numbers, key=lambda number: _alone(self.effects[number]))
         while order and not self.within(current := self.left(frozenset(chosen))):
             best = self._best(chosen, order)
             if not _size(self.left(frozenset({*chosen, best}))) < ENOUGH * _size(current):
@@ -113,21 +162,21 @@ class _Searching:
 
     def _backwards(self, chosen: list[int]) -> list[int]:
         """Drop what is not needed, those that do least alone first."""
-        kept = sorted(chosen, key=lambda number: -_size(self.left(frozenset({number}))))
+        kept = sorted(chosen, key=lambda number: -_alone(self.effects[number]))
         for number in list(kept):
             rest = frozenset(kept) - {number}
             with_it, without = self.left(frozenset(kept)), self.left(rest)
             dispensable = self.within(without) if self.within(with_it) else _size(without) <= _size(with_it)
             if dispensable:
                 kept.remove(number)
-                self._decide(number, False, "the answers agree as well without it", without)
+                self._decide(number, False, "the answers agree without it", without)
         return kept
 
     def left(self, numbers: frozenset[int]) -> Deviation:
         """How far the target is off with some edits applied, in the suspects' order."""
         if numbers not in self.trials:
             graph = applied(self.graph, [self.suspects[number].edit for number in sorted(numbers)])
-            values = resumed(self.graph, self.case.target.values, graph)
+            values = resumed(self.graph, self.values, graph)
             found = tuple(values[name] for name in graph.outputs if name in values)
             self.trials[numbers] = deviation(found, self.expected)
         return self.trials[numbers]
@@ -143,3 +192,8 @@ class _Searching:
 def _size(found: Deviation) -> float:
     """What is to be made small: labels first would hide progress that flips none yet, so the error alone."""
     return found.max_abs_error
+
+
+def _alone(effect: Effect) -> float:
+    """What is still off with this edit alone; unknown counts as nothing gained."""
+    return _size(effect.after or effect.before)

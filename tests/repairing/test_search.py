@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from convfault.localization.case import Case
+from convfault.localization.effect import measured
 from convfault.localization.suspect import Suspect
 from convfault.relax.edits import Edit, SetParameters
 from convfault.relax.graph import Graph
-from convfault.repairing.search import search
+from convfault.repairing.search import Search
+from convfault.repairing.search import search as searched
 from tests.localization.pairs import case_of, network
+
+
+def search(case: Case, suspects: list[Suspect]) -> Search:
+    return searched(case, list(zip(suspects, measured(case, suspects).each, strict=True)))
 
 
 def suspect(edit: Edit | None) -> Suspect:

@@ -1,0 +1,244 @@
+"""What runs in a process of its own: choose the edits that make the target agree, and write them into a copy of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from convfault.localization import faults
+from convfault.localization.effect import Deviation, Effect, usable
+from convfault.localization.examine import Examination, Stages, examine
+from convfault.localization.suspect import Suspect
+from convfault.model import Model
+from convfault.relax import store
+from convfault.relax.canonical import canonical
+from convfault.relax.edits import Edit
+from convfault.relax.graph import Graph
+from convfault.relax.import_model import import_model
+from convfault.repairing import precision
+from convfault.repairing.order import AGREE, LABELS, PREPROCESSING, Order
+from convfault.repairing.patch import Patch, unfit
+from convfault.repairing.search import Search, search
+from convfault.repairing.writers import WRITERS
+from convfault.repairing.writers.change import Change, EditRefusedError
+
+PATCH = "patch.json"
+RETRIES = 3
+"""How often the search is done again without the edits that the format could not hold."""
+
+Candidate = tuple[int, Suspect, Effect]
+"""A suspect with its fault's rank and its effect."""
+
+
+def strategy(suspect: Suspect) -> str:
+    """The name of what undoes a suspect."""
+    if suspect.kind == "parameters" and suspect.cause.endswith("_rounding"):
+        return "precision"
+    return suspect.kind
+
+
+def describe(graph: Graph, suspect: Suspect) -> str:
+    """What the edit of a suspect does, in one line of native names."""
+    layer = graph[suspect.target] if suspect.target is not None and suspect.target in graph else None
+    place = suspect.target_location or faults.location(layer, suspect.attribute) or suspect.source_location
+    what = suspect.attribute if suspect.kind in {"parameters", "hyperparameters"} and suspect.attribute else None
+    told = f"restore {what}" if what else f"undo {suspect.cause.replace('_', ' ')}"
+    return f"{told} of {place}" if place else told
+
+
+def run(
+    material: Mapping[str, Any],
+    comparison: Mapping[str, Any],
+    hops: Sequence[Mapping[str, Any]],
+    order: Mapping[str, Any],
+    patch: str,
+    out: str,
+) -> dict[str, Any]:
+    """Job: what ``localization.examine.run`` gives, and under ``repair`` what was chosen and written to ``out``.
+
+    ``patch`` is where the edits go. With the goal ``labels`` nothing is written yet: the patch then holds
+    ``fixed`` edits and behind them one for each of ``candidates``, the most worthwhile first.
+    """
+    stages = Stages()
+    examination = examine(material, comparison, hops, stages)
+    mending = _Mending(examination, Order.from_record(order), Path(patch), Path(out))
+    with stages.stage("search the edits"):
+        repair = {**mending.run(), "view": material["target"]["view"]}
+    return {**examination.to_record(), "repair": repair, "seconds": stages.seconds}
+
+
+def write(model: Mapping[str, Any], view: str, patch: str, count: int, out: str) -> list[dict[str, str]]:
+    """Job: write the model with the first ``count`` edits of a patch's last round; what was changed.
+
+    ``view`` is the folder of the model's graph.
+    """
+    edits = Patch.read(Path(patch)).rounds[-1][:count]
+    subject = Model.from_record(model)
+    changes = WRITERS[subject.format](subject, store.read(Path(view)), edits, Path(out))
+    return [change.to_record() for change in changes]
+
+
+def replay(model: Mapping[str, Any], patch: str, out: str) -> list[dict[str, str]]:
+    """Job: write the model with all edits of a patch; what was changed.
+
+    Raises ``EditRefusedError`` when the patch is not for this model.
+    """
+    found, subject, changes = Patch.read(Path(patch)), Model.from_record(model), list[Change]()
+    for number, edits in enumerate(found.rounds, 1):
+        graph = canonical(import_model(subject))
+        if reason := unfit(edits, graph):
+            raise EditRefusedError("a patch", f"it is for another model than {subject.path}: {reason}")
+        place = Path(out) if number == len(found.rounds) else Path(out).with_name(f"{number}-{Path(out).name}")
+        changes += WRITERS[subject.format](subject, graph, edits, place)
+        subject = subject.at(place)
+    return [change.to_record() for change in changes]
+
+
+class _Mending:
+    def __init__(self, examination: Examination, order: Order, patch: Path, out: Path) -> None:
+        self.case, self.order, self.patch, self.out = examination.case, order, patch, out
+        self.model, self.graph = self.case.target.model, self.case.target.graph
+        self.attempts: list[dict[str, Any]] = []
+        self.refused: dict[int, str] = {}
+        self.notes: list[str] = []
+        found = [(rank, *pair) for rank, pair in enumerate(examination.ordered, 1)]
+        self.open = [item for item in found if self._allowed(*item)]
+        self.rounding = [item for item in self.open if strategy(item[1]) == "precision"]
+        kept = order.keep_quantized is not False and precision.is_quantized(self.graph)
+        self.goal = LABELS if kept and self.rounding else AGREE
+
+    def _allowed(self, rank: int, suspect: Suspect, effect: Effect) -> bool:
+        """Whether a suspect's edit can be tried; the reason is kept where it cannot."""
+        chosen = strategy(suspect)
+        if chosen == "tool" or chosen not in self.order.strategies:
+            reason = "" if chosen == "tool" else f"the strategy {chosen} was not asked for"
+        elif suspect.edit is None:
+            reason = "nothing in the target's own graph undoes it"
+        elif usable(suspect.edit, self.graph) is None:
+            reason = "its edit does not fit the target"
+        else:
+            return True
+        if reason:
+            self._note((rank, suspect, effect), False, reason, None)
+        return False
+
+    def run(self) -> dict[str, Any]:
+        if self.model.format not in WRITERS.names():
+            reason = f"no writer knows the format {self.model.format}"
+            return self._record(None, (), reason=reason)
+        return self._labels() if self.goal == LABELS else self._agree()
+
+    # answers within the tolerance
+
+    def _agree(self) -> dict[str, Any]:
+        for _ in range(RETRIES):
+            candidates = [item for item in self.open if item[0] not in self.refused]
+            found = search(self.case, [(suspect, effect) for _, suspect, effect in candidates])
+            chosen = [item for item, attempt in zip(candidates, found.attempts, strict=True) if attempt.accepted]
+            changes = self._written(chosen)
+            if changes is not None:
+                break
+        self._tell(candidates, found)
+        if not chosen or changes is None:
+            return self._record(found, ())
+        self._keep(chosen)
+        return self._record(found, changes, written=True)
+
+    def _written(self, chosen: Sequence[Candidate]) -> Sequence[Change] | None:
+        """What the writer changed; None when it refused, with the refused edits and their reasons kept."""
+        writer = WRITERS[self.model.format]
+        written = [item for item in chosen if not self._beside(item[1])]
+        try:
+            return writer(self.model, self.graph, _edits(written), self.out)
+        except EditRefusedError as error:
+            guilty = [item for item in written if self._refuses(item)] or written
+            for item in guilty:
+                self.refused.setdefault(item[0], str(error))
+                self._note(item, False, self.refused[item[0]], None)
+            return None
+
+    def _refuses(self, item: Candidate) -> bool:
+        try:
+            WRITERS[self.model.format](self.model, self.graph, _edits([item]), self.out)
+        except EditRefusedError as error:
+            self.refused[item[0]] = str(error)
+            return True
+        return False
+
+    def _beside(self, suspect: Suspect) -> bool:
+        """Whether the preprocessing is corrected instead of the model."""
+        return self.order.correct == PREPROCESSING and suspect.evidence.get("preprocessing") is not None
+
+    # the same labels, quantization kept
+
+    def _labels(self) -> dict[str, Any]:
+        """Mend all that is no rounding; of the roundings say in which order undoing them pays."""
+        others = [item for item in self.open if item not in self.rounding]
+        always = [item[1].edit for item in self.rounding if item[1].edit is not None]
+        found = search(self.case, [(suspect, effect) for _, suspect, effect in others], always=always)
+        fixed = [item for item, attempt in zip(others, found.attempts, strict=True) if attempt.accepted]
+        self._tell(others, found)
+        if self._written(fixed) is None:
+            fixed = [item for item in fixed if item[0] not in self.refused]
+        ranked = precision.ranked(self.graph, [(suspect, effect) for _, suspect, effect in self.rounding])
+        order = [self.rounding[number] for number, _ in ranked]
+        self._keep([*fixed, *order])
+        candidates = [
+            {"fault_id": f"F{item[0]}", "edit": describe(self.graph, item[1]), "bytes": size}
+            for item, (_, size) in zip(order, ranked, strict=True)
+        ]
+        return self._record(found, (), fixed=len(fixed), candidates=candidates)
+
+    # what the parent is told
+
+    def _keep(self, chosen: Sequence[Candidate]) -> None:
+        written = [item for item in chosen if not self._beside(item[1])]
+        target = {"format": self.model.format, "sha256": self.model.sha256, "name": self.model.name}
+        texts = tuple(describe(self.graph, item[1]) for item in written)
+        Patch(target, (tuple(_edits(written)),), (texts,)).write(self.patch)
+
+    def _tell(self, candidates: Sequence[Candidate], found: Search) -> None:
+        for item, attempt in zip(candidates, found.attempts, strict=True):
+            if item[0] not in self.refused:
+                self._note(item, attempt.accepted, attempt.reason, attempt.left)
+
+    def _note(self, item: Candidate, accepted: bool, reason: str, left: Deviation | None) -> None:
+        self.attempts.append(
+            {
+                "fault_id": f"F{item[0]}",
+                "strategy": strategy(item[1]),
+                "edit": describe(self.graph, item[1]),
+                "accepted": accepted,
+                "reason": reason,
+                "max_abs_error_left": _finite(left.max_abs_error) if left else None,
+                "top1_disagreement_left": left.top1_disagreement if left else None,
+            }
+        )
+
+    def _record(
+        self, found: Search | None, changes: Sequence[Change], written: bool = False, **more: Any
+    ) -> dict[str, Any]:
+        accepted = [item for item in self.open if self._accepted(item)]
+        beside = [item[1].evidence["preprocessing"] for item in accepted if self._beside(item[1])]
+        return {
+            "goal": self.goal,
+            "written": written,
+            "attempts": self.attempts,
+            "changes": [change.to_record() for change in changes],
+            "solved": found is not None and found.solved,
+            "preprocessing": beside[0] if beside else None,
+            **more,
+        }
+
+    def _accepted(self, item: Candidate) -> bool:
+        return any(attempt["accepted"] and attempt["fault_id"] == f"F{item[0]}" for attempt in self.attempts)
+
+
+def _edits(chosen: Sequence[Candidate]) -> list[Edit]:
+    return [suspect.edit for _, suspect, _ in chosen if suspect.edit is not None]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

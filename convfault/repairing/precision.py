@@ -1,0 +1,61 @@
+"""Which layers of a quantized model to restore to full precision first, so that it stays small.
+
+What it finds: of all layers whose numbers were rounded, those whose rounding moves the answers most for each byte that
+restoring them costs.
+How it arises: post-training quantization rounds every weight alike, though a few layers (the first, depthwise ones, the
+classifier) carry most of the error.
+Example: MobileNetV2 in int8, whose depthwise layers are small and do most of the harm.
+How it is repaired: the error of a layer's rounding alone, squared, as independent roundings add up in squares, over its
+bytes gives the order in which layers are restored, until no label differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from convfault.localization.effect import Effect
+from convfault.localization.suspect import Suspect
+from convfault.relax.edits import SetParameters
+from convfault.relax.graph import Graph
+
+FULL = 4
+"""Bytes of a number in full precision."""
+
+
+def is_quantized(graph: Graph) -> bool:
+    """Whether the native file stores weights in fewer bits than it computes with."""
+    stored = {name for layer in graph for parameter in layer.parameters.values() for name in parameter.native}
+    return any(name in stored for name in graph.encodings)
+
+
+def ranked(graph: Graph, suspects: Sequence[tuple[Suspect, Effect]]) -> list[tuple[int, int]]:
+    """The suspects' numbers, the most worthwhile first, each with the bytes that undoing it adds to the file."""
+    sizes = [_bytes(graph, suspect) for suspect, _ in suspects]
+    worth = [_harm(effect) / max(size, 1) for (_, effect), size in zip(suspects, sizes, strict=True)]
+    order = sorted(range(len(suspects)), key=lambda number: -worth[number])
+    return [(number, sizes[number]) for number in order]
+
+
+def _harm(effect: Effect) -> float:
+    """The squared error that the rounding causes alone, of the answers with everything else restored."""
+    found = effect.caused or effect.before
+    return float(np.nan_to_num(found.max_abs_error, posinf=1e30)) ** 2
+
+
+def _bytes(graph: Graph, suspect: Suspect) -> int:
+    if not isinstance(suspect.edit, SetParameters):
+        return 0
+    layer = graph[suspect.edit.layer]
+    total = 0.0
+    for name in suspect.edit.values:
+        parameter = layer.parameters[name]
+        widths = [_width(graph.encodings[native].dtype) for native in parameter.native if native in graph.encodings]
+        total += parameter.values.size * (FULL - min(widths)) if widths else 0
+    return int(total)
+
+
+def _width(dtype: str) -> float:
+    """Bytes of a number of this type."""
+    return 0.5 if dtype in {"int4", "uint4"} else np.dtype(dtype).itemsize

@@ -1,0 +1,249 @@
+"""The rounds of a repair.
+
+Each examines the target as it is now, searches the smallest set of edits on a few pictures, writes them natively, and
+runs the file over all pictures; what is still off there is the next round's case. A part of the pictures is held out
+of every search and only used for the proof. Where the file cannot be mended, the conversion is done in another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from convfault.comparison import AGREE
+from convfault.errors import ConvfaultError
+from convfault.investigation import Errand, Findings, investigate
+from convfault.measurement import Measurement
+from convfault.repairing.mend import PATCH
+from convfault.repairing.order import GOALS, LABELS, Order
+from convfault.repairing.patch import Patch
+from convfault.repairing.place import Place
+from convfault.request import Context, Request
+from convfault.restoring import reroute
+from convfault.restoring.labels import Point, Sparing
+from convfault.restoring.proof import Proof, held_out, prove
+
+ROUNDS = 3
+PROGRESS = 0.9
+"""A further round must leave less than this share of the error, or of the labels that differ."""
+
+FUNCTION = "convfault.repairing.mend:run"
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What a repair did: the first round's findings, every attempt, and what was written (None: nothing)."""
+
+    findings: Findings
+    repairs: tuple[Mapping[str, Any], ...] = ()
+    repaired: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Version:
+    """The target after some rounds: where it is, what it answers, and how it came about."""
+
+    proof: Proof
+    folder: Path
+    changes: tuple[Mapping[str, str], ...] = ()
+    patch: Patch | None = None
+    curve: tuple[Point, ...] = ()
+    restored: int = 0
+    goal: str = GOALS[0]
+
+
+def restore(found: Measurement, request: Request, order: Order, place: Place, context: Context) -> Restoration:
+    """Mend the target until it agrees, and put the result in its place. Nothing is left where nothing helped."""
+    with place.scratch() as folder:
+        return _Restoring(found, Task(request, order, place, folder), context).run()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One repair: what was asked for, and the ``folder`` to work in."""
+
+    request: Request
+    order: Order
+    place: Place
+    folder: Path
+
+
+class _Restoring:
+    def __init__(self, found: Measurement, task: Task, context: Context) -> None:
+        self.found, self.context = found, context
+        self.request, self.order, self.place, self.folder = task.request, task.order, task.place, task.folder
+        self.findings = Findings()
+        self.attempts: list[Mapping[str, Any]] = []
+        self.notes: list[str] = []
+
+    def run(self) -> Restoration:
+        if self.found.comparison.verdict == AGREE:
+            best: Version | None = self._copied()
+        elif self.found.traces:
+            best = self._mended()
+        else:
+            best, self.findings = None, investigate(self.found, self.context)
+        if (best is None or not best.proof.reached(best.goal)) and "tool" in self.order.strategies:
+            best = self._rerouted() or best
+        if best is None:
+            return Restoration(self.findings, tuple(self.attempts))
+        self.place.publish(best.folder)
+        if best.patch is not None and self.order.patch is not None:
+            best.patch.write(self.order.patch)
+        return Restoration(self.findings, tuple(self.attempts), self._record(best))
+
+    def _copied(self) -> Version:
+        """A target that agrees is what was asked for: whoever uses the result finds it in its place."""
+        self.notes.append("the target agrees already; it was copied as it is")
+        folder, target = self.folder / "copy", self.found.pair.target
+        folder.mkdir()
+        assert target is not None
+        return Version(reroute.copied(target, self.found, folder / self.place.path.name), folder)
+
+    # in the target's own file
+
+    def _mended(self) -> Version | None:
+        best: Version | None = None
+        current = self.found
+        for number in range(1, ROUNDS + 1):
+            made = self._round(number, current, best)
+            if made is None or not self._better(made, current):
+                break
+            best, current = made, made.proof.found
+            if made.proof.reached(made.goal) or made.goal == LABELS:
+                break
+        return best
+
+    def _round(self, number: int, current: Measurement, before: Version | None) -> Version | None:
+        folder = self.folder / str(number)
+        folder.mkdir()
+        out = folder / "made" / self.place.path.name
+        out.parent.mkdir()
+        order = self.order
+        if current.comparison.top1_disagreement is None:
+            order = replace(order, keep_quantized=False)  # without labels only the answers themselves can be right
+        arguments = {"order": order.to_record(), "out": str(out), "patch": str(folder / PATCH)}
+        errand = Errand(FUNCTION, arguments, held_out(current.comparison.images))
+        findings = investigate(current, self.context, errand)
+        if number == 1:
+            self.findings = findings
+        repair = findings.repair
+        if repair is None:
+            self.notes += [findings.localization["refused"]] if findings.localization else []
+            return None
+        self.attempts += [_numbered(item, number) for item in repair["attempts"]]
+        if repair.get("reason"):
+            self.notes.append(repair["reason"])
+        made = self._made(repair, folder, out, current)
+        return made if made is None or before is None else self._joined(before, made)
+
+    def _made(self, repair: Mapping[str, Any], folder: Path, out: Path, current: Measurement) -> Version | None:
+        if repair["goal"] == LABELS and "candidates" in repair:
+            return self._spared(repair, folder, current)
+        if not repair["written"]:
+            return None
+        target = current.pair.target
+        assert target is not None
+        try:
+            proof = prove(target.at(out), current, self.request, self.context, repair["preprocessing"])
+        except ConvfaultError as error:
+            self.notes.append(f"a repaired file was written and given up, as it cannot be run: {error}")
+            return None
+        return Version(proof, out.parent, tuple(repair["changes"]), Patch.read(folder / PATCH))
+
+    def _spared(self, repair: Mapping[str, Any], folder: Path, current: Measurement) -> Version:
+        sparing = Sparing(current, repair, folder, self.request, self.context)
+        found = sparing.run(self.place.path.name, self.order.budget)
+        count = repair["fixed"] + found.restored
+        whole = Patch.read(folder / PATCH)
+        patch = replace(whole, rounds=(whole.rounds[0][:count],), descriptions=(whole.descriptions[0][:count],))
+        self.attempts += [
+            _restored(item, place < found.restored, number=1) for place, item in enumerate(repair["candidates"])
+        ]
+        place = folder / str(found.restored)
+        return Version(found.proof, place, tuple(found.changes), patch, found.curve, found.restored, LABELS)
+
+    def _joined(self, before: Version, made: Version) -> Version:
+        patch = before.patch.then(made.patch) if before.patch and made.patch else None
+        return replace(made, patch=patch, changes=(*before.changes, *made.changes))
+
+    def _better(self, made: Version, current: Measurement) -> bool:
+        """Whether a version is worth keeping: it reaches the goal, or is clearly nearer and worse nowhere."""
+        if made.proof.reached(made.goal):
+            return True
+        now, then = made.proof.found.comparison, current.comparison
+        if made.proof.worse:
+            self.notes.append(f"a repair was given up, as it makes {made.proof.worse} pictures worse")
+            return False
+        fewer = (now.top1_disagreement or 0.0) < PROGRESS * (then.top1_disagreement or 0.0)
+        nearer = now.max_abs_error is not None and (
+            then.max_abs_error is None or now.max_abs_error < PROGRESS * then.max_abs_error
+        )
+        return fewer or nearer
+
+    # another way
+
+    def _rerouted(self) -> Version | None:
+        guilty = next((fault.evidence.get("hop") for fault in self.findings.faults if fault.kind == "tool"), None)
+        if self.found.comparison.verdict != AGREE and self.found.pair.conversion and not self.found.traces:
+            guilty = len(self.found.pair.conversion.hops) - 1
+        folder = self.folder / "detour"
+        folder.mkdir()
+        for detour in reroute.detours(self.found, guilty, self.request, self.context):
+            if detour.accepted and not reroute.gives(detour, self.place.format):
+                detour = replace(detour, accepted=False, reason=f"it gives no {self.place.format}")
+            self.attempts.append(detour.to_record(1))
+            if detour.accepted:
+                target = detour.found.pair.target if detour.found else None
+                assert detour.found is not None
+                assert target is not None
+                return Version(reroute.copied(target, detour.found, folder / self.place.path.name), folder)
+        return None
+
+    # what the report says
+
+    def _record(self, best: Version) -> dict[str, Any]:
+        before = self.found.pair.target
+        written = best.proof.model.at(self.place.path)
+        comparison = best.proof.found.comparison
+        if best.proof.found.comparison.verdict != AGREE and best.goal != LABELS:
+            self.notes.append("the written target is better than it was, and does not agree")
+        return {
+            "path": str(self.place.path),
+            "framework": written.framework,
+            "format": written.format,
+            "sha256": written.sha256,
+            "size_bytes": written.size_bytes,
+            "size_bytes_before": before.size_bytes if before else None,
+            "goal": best.goal,
+            "reached": best.proof.reached(best.goal),
+            "comparison": comparison.to_record(),
+            "held_out": best.proof.held_out(best.goal),
+            "changes": [dict(change) for change in best.changes],
+            "curve": [point.to_record(point.restored == best.restored) for point in best.curve],
+            "patch": str(self.order.patch) if self.order.patch and best.patch else None,
+            "notes": list(dict.fromkeys(self.notes)),
+        }
+
+
+def _numbered(attempt: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """With its round; faults of later rounds are not those of the report."""
+    fault = attempt["fault_id"] if number == 1 else None
+    return {**attempt, "fault_id": fault, "round": number, "size_bytes": None}
+
+
+def _restored(candidate: Mapping[str, Any], accepted: bool, number: int) -> dict[str, Any]:
+    reason = "it is among the few layers without which labels differ" if accepted else "the labels are right without it"
+    return {
+        "fault_id": candidate["fault_id"],
+        "strategy": "precision",
+        "round": number,
+        "edit": candidate["edit"],
+        "accepted": accepted,
+        "reason": reason,
+        "max_abs_error_left": None,
+        "top1_disagreement_left": None,
+        "size_bytes": candidate["bytes"],
+    }
