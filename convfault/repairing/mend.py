@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ class _Mending:
     def _labels(self) -> dict[str, Any]:
         """Mend all that is no rounding; of the roundings say in which order undoing them pays."""
         others = [item for item in self.open if item not in self.rounding]
-        always = [item[1].edit for item in self.rounding if item[1].edit is not None]
+        always = _edits(self.rounding)
         found = search(self.case, [(suspect, effect) for _, suspect, effect in others], always=always)
         fixed = [item for item, attempt in zip(others, found.attempts, strict=True) if attempt.accepted]
         self._tell(others, found)
@@ -184,7 +185,8 @@ class _Mending:
             fixed = [item for item in fixed if item[0] not in self.refused]
         ranked = precision.ranked(self.graph, [(suspect, effect) for _, suspect, effect in self.rounding])
         order = [self.rounding[number] for number, _ in ranked]
-        self._keep([*fixed, *order])
+        small = [(rank, replace(suspect, edit=precision.halved(self.graph, suspect)), e) for rank, suspect, e in order]
+        self._keep([*fixed, *small])
         candidates = [
             {"fault_id": f"F{item[0]}", "edit": describe(self.graph, item[1]), "bytes": size}
             for item, (_, size) in zip(order, ranked, strict=True)

@@ -1,12 +1,13 @@
-"""Which layers of a quantized model to restore to full precision first, so that it stays small.
+"""Which layers of a quantized model to restore first, so that it stays small.
 
 What it finds: of all layers whose numbers were rounded, those whose rounding moves the answers most for each byte that
 restoring them costs.
 How it arises: post-training quantization rounds every weight alike, though a few layers (the first, depthwise ones, the
 classifier) carry most of the error.
 Example: MobileNetV2 in int8, whose depthwise layers are small and do most of the harm.
-How it is repaired: the error of a layer's rounding alone, squared, as independent roundings add up in squares, over its
-bytes gives the order in which layers are restored, until no label differs.
+How it is repaired: layers get half precision back, which TFLite and ONNX store and compute in float32. The error of a
+layer's rounding alone, squared, as independent roundings add up in squares, over its bytes gives the order in which
+layers are restored, until no label differs.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 
 from convfault.localization.effect import Effect
 from convfault.localization.suspect import Suspect
-from convfault.relax.edits import SetParameters
+from convfault.relax.edits import Edit, SetParameters
 from convfault.relax.graph import Graph
 
-FULL = 4
-"""Bytes of a number in full precision."""
+HALF = 2
+"""Bytes of a number in half precision, whose rounding is an eighth of that of eight bits with a scale a channel."""
 
 
 def is_quantized(graph: Graph) -> bool:
@@ -38,6 +39,19 @@ def ranked(graph: Graph, suspects: Sequence[tuple[Suspect, Effect]]) -> list[tup
     return [(number, sizes[number]) for number in order]
 
 
+def halved(graph: Graph, suspect: Suspect) -> Edit | None:
+    """The suspect's edit with what was quantized in half precision, which takes half the room of full precision."""
+    if not isinstance(suspect.edit, SetParameters):
+        return suspect.edit
+    layer, values = graph[suspect.edit.layer], dict(suspect.edit.values)
+    for name, exact in values.items():
+        native = layer.parameters[name].native
+        if any(each in graph.encodings and graph.encodings[each].dtype != "float16" for each in native):
+            rounded = np.asarray(exact, np.float32).astype(np.float16).astype(np.float32)
+            values[name] = rounded if np.isfinite(rounded).all() else exact
+    return SetParameters(suspect.edit.layer, values)
+
+
 def _harm(effect: Effect) -> float:
     """The squared error that the rounding causes alone, of the answers with everything else restored."""
     found = effect.caused or effect.before
@@ -52,7 +66,7 @@ def _bytes(graph: Graph, suspect: Suspect) -> int:
     for name in suspect.edit.values:
         parameter = layer.parameters[name]
         widths = [_width(graph.encodings[native].dtype) for native in parameter.native if native in graph.encodings]
-        total += parameter.values.size * (FULL - min(widths)) if widths else 0
+        total += parameter.values.size * max(HALF - min(widths), 0) if widths else 0
     return int(total)
 
 

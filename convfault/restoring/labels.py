@@ -87,6 +87,7 @@ class Sparing:
         else:
             restored = most
             proof = self._prove(restored)
+        self.points.setdefault(self.count, Point(self.count, self._size(self.count), None, None))
         changes = self.written[restored][1]
         return Spared(restored, proof, changes, tuple(self.points[n] for n in sorted(self.points)))
 

@@ -7,6 +7,7 @@ of every search and only used for the proof. Where the file cannot be mended, th
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +17,13 @@ from convfault.comparison import AGREE
 from convfault.errors import ConvfaultError
 from convfault.investigation import Errand, Findings, investigate
 from convfault.measurement import Measurement
+from convfault.model import Model
 from convfault.repairing.mend import PATCH
 from convfault.repairing.order import GOALS, LABELS, Order
 from convfault.repairing.patch import Patch
 from convfault.repairing.place import Place
 from convfault.request import Context, Request
-from convfault.restoring import reroute
+from convfault.restoring import reroute, upstream
 from convfault.restoring.labels import Point, Sparing
 from convfault.restoring.proof import Proof, held_out, prove
 
@@ -86,7 +88,7 @@ class _Restoring:
         else:
             best, self.findings = None, investigate(self.found, self.context)
         if (best is None or not best.proof.reached(best.goal)) and "tool" in self.order.strategies:
-            best = self._rerouted() or best
+            best = self._upstream() or self._rerouted() or best
         if best is None:
             return Restoration(self.findings, tuple(self.attempts))
         self.place.publish(best.folder)
@@ -97,10 +99,7 @@ class _Restoring:
     def _copied(self) -> Version:
         """A target that agrees is what was asked for: whoever uses the result finds it in its place."""
         self.notes.append("the target agrees already; it was copied as it is")
-        folder, target = self.folder / "copy", self.found.pair.target
-        folder.mkdir()
-        assert target is not None
-        return Version(reroute.copied(target, self.found, folder / self.place.path.name), folder)
+        return self._taken(self.found, self.folder / "copy")
 
     # in the target's own file
 
@@ -114,11 +113,17 @@ class _Restoring:
             best, current = made, made.proof.found
             if made.proof.reached(made.goal) or made.goal == LABELS:
                 break
+        if best is not None and best.goal == LABELS and not best.proof.reached(LABELS) and self._may_restore_all():
+            self.notes.append("labels still differ with every rounded layer in half precision: all were restored")
+            self.order = replace(self.order, keep_quantized=False)
+            return self._mended() or best
         return best
 
+    def _may_restore_all(self) -> bool:
+        return self.order.keep_quantized is None and self.order.budget is None
+
     def _round(self, number: int, current: Measurement, before: Version | None) -> Version | None:
-        folder = self.folder / str(number)
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
         out = folder / "made" / self.place.path.name
         out.parent.mkdir()
         order = self.order
@@ -185,21 +190,40 @@ class _Restoring:
 
     # another way
 
+    def _upstream(self) -> Version | None:
+        """The repair of an intermediate model, converted on."""
+        folder = self.folder / "upstream"
+        for passage in upstream.passages(self.found, self._mend, folder, self.request, self.context):
+            self.attempts.append(passage.to_record())
+            if passage.accepted and passage.found is not None:
+                return self._taken(passage.found, folder / "made")
+        return None
+
+    def _mend(self, found: Measurement, path: Path) -> Model | None:
+        target = found.pair.target
+        assert target is not None
+        place = Place(path, target.format)
+        order = replace(self.order, strategies=tuple(name for name in self.order.strategies if name != "tool"))
+        done = restore(found, self.request, replace(order, patch=None, keep_quantized=False), place, self.context)
+        return target.at(path) if done.repaired and done.repaired["reached"] else None
+
+    def _taken(self, found: Measurement, folder: Path) -> Version:
+        """The target of a measurement, copied under the name that it is to have."""
+        folder.mkdir(parents=True)
+        assert found.pair.target is not None
+        return Version(reroute.copied(found.pair.target, found, folder / self.place.path.name), folder)
+
     def _rerouted(self) -> Version | None:
         guilty = next((fault.evidence.get("hop") for fault in self.findings.faults if fault.kind == "tool"), None)
         if self.found.comparison.verdict != AGREE and self.found.pair.conversion and not self.found.traces:
             guilty = len(self.found.pair.conversion.hops) - 1
-        folder = self.folder / "detour"
-        folder.mkdir()
         for detour in reroute.detours(self.found, guilty, self.request, self.context):
             if detour.accepted and not reroute.gives(detour, self.place.format):
                 detour = replace(detour, accepted=False, reason=f"it gives no {self.place.format}")
             self.attempts.append(detour.to_record(1))
             if detour.accepted:
-                target = detour.found.pair.target if detour.found else None
                 assert detour.found is not None
-                assert target is not None
-                return Version(reroute.copied(target, detour.found, folder / self.place.path.name), folder)
+                return self._taken(detour.found, self.folder / "detour")
         return None
 
     # what the report says

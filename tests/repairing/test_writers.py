@@ -222,3 +222,25 @@ def test_a_layer_between_an_unknown_operator_and_its_input_reaches_it(tmp_path: 
     bent = np.tanh(np.tanh(values))
     wanted = np.maximum(bent / np.linalg.norm(bent, axis=1, keepdims=True), 0)
     assert np.allclose(run(mended, values)[0], wanted, atol=1e-5)
+
+
+def test_what_half_precision_holds_is_stored_so_where_it_was_quantized(tinies: dict[str, View], out: Path) -> None:
+    quantized = tinies["dynamic"]
+    names = quantized.graph.encodings
+    layer = next(
+        item
+        for item in quantized.graph
+        if "weights" in item.parameters and any(name in names for name in item.parameters["weights"].native)
+    )
+    exact = layer.parameters["weights"].values + np.float32(1e-4)
+    sizes = {}
+    for name, values in (("half", exact.astype(np.float16).astype(np.float32)), ("full", exact)):
+        place = written(quantized, [SetParameters(layer.id, {"weights": values})], out.with_name(name))
+        assert any(
+            np.array_equal(item.parameters["weights"].values, values)
+            for item in view(place).graph
+            if "weights" in item.parameters
+        )
+        assert np.isfinite(run(place, pictures(place))[0]).all()
+        sizes[name] = place.stat().st_size
+    assert sizes["half"] < sizes["full"]

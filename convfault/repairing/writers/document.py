@@ -6,10 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.repairing.writers.change import Change
+
+if TYPE_CHECKING:
+    from convfault.repairing.writers.folding import Step
 
 Order = tuple[int, ...]
 
@@ -147,6 +152,10 @@ class Document(ABC):
         """Of a normalization."""
         return 0.0
 
+    def step(self, node: Node, count: int) -> tuple[Step, int] | None:
+        """What an operator of this format alone does to each channel; see ``arithmetic.step_of``."""
+        return None
+
     @abstractmethod
     def inherit(self, new: str, old: str) -> None:
         """The operator that makes ``new`` takes the place of the one that made ``old``, and its name."""
@@ -247,3 +256,14 @@ def summary(values: Array | None) -> str:
     if values.size <= 4:
         return f"{values.dtype} {values.reshape(-1).tolist()}"
     return f"{values.dtype} {shape}, {values.min():.6g} to {values.max():.6g}"
+
+
+def half(values: Array) -> Array | None:
+    """The values in float16 where that holds each of them exactly, else None.
+
+    A repair that keeps a model small rounds what it restores to half precision; a writer then stores it so in the place
+    of what was quantized.
+    """
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float16)
+    return found if values.ndim > 1 and np.array_equal(found.astype(values.dtype), values) else None

@@ -11,7 +11,7 @@ import numpy as np
 from convfault import cache
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.repairing.writers.change import Refusal
-from convfault.repairing.writers.document import Document, Node, Order, Value, summary, unused
+from convfault.repairing.writers.document import Document, Node, Order, Value, half, summary, unused
 from convfault.repairing.writers.onnx_values import (
     attributes,
     captured,
@@ -114,7 +114,7 @@ class OnnxDocument(Document):
         return name
 
     def put(self, node: Node, slot: int, values: Array) -> None:
-        from onnx import numpy_helper
+        from onnx import TensorProto, numpy_helper
 
         tensor = node.inputs[slot] if slot < len(node.inputs) else ""
         if not tensor:
@@ -130,9 +130,16 @@ class OnnxDocument(Document):
         if alone and tensor in self.constants:
             self.constants[tensor].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor))
             self.shapes[tensor] = tuple(values.shape)
+        elif self._is_quantized(tensor) and (small := half(values)) is not None:
+            stored = self.add_constant(f"{tensor}/float16", small)
+            node.inputs[slot] = self.make("Cast", [stored], values.shape, {"to": TensorProto.FLOAT})
         else:
             node.inputs[slot] = self.add_constant(f"{tensor}/own", values)
         self.note(tensor, "values", summary(before), summary(values))
+
+    def _is_quantized(self, tensor: str) -> bool:
+        producer = self.producer(tensor)
+        return producer is not None and producer.type == "DequantizeLinear"
 
     def blank(self, name: str, shape: tuple[int, ...], like: str) -> str:
         name = unused(name, self.taken)

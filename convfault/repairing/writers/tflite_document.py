@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,10 @@ import numpy as np
 
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.repairing.writers.change import Refusal
-from convfault.repairing.writers.document import Document, Node, Order, Value, summary
+from convfault.repairing.writers.document import Document, Node, Order, Value, half, summary
 from convfault.repairing.writers.tflite_file import DTYPES, TFLiteFile
 from convfault.repairing.writers.tflite_store import store
 from convfault.repairing.writers.tflite_tables import FUSED, OPTIONS, VERSIONS
-
-REPRESENTABLE = 1e-6
-"""Of the largest value: what a quantized tensor may be off to count as holding the numbers exactly."""
 
 
 class TFLiteDocument(Document):
@@ -74,6 +72,19 @@ class TFLiteDocument(Document):
             raise Refusal(f"TFLite has no tensors of {values.dtype}")
         return self.file.add(name, values.shape, kind, values)
 
+    def add_weights(self, name: str, values: Array) -> str:
+        """A new constant; in a quantized model stored in half precision where that holds it exactly."""
+        values = np.ascontiguousarray(values)
+        small = half(values) if self.quantized else None
+        if small is None:
+            return self.add_constant(name, values)
+        return self.make("DEQUANTIZE", [self.add_constant(name, small)], values.shape)
+
+    @cached_property
+    def quantized(self) -> bool:
+        """Whether the file stores numbers with a scale."""
+        return any(self.file.encoding(name) is not None for name in self.file.labels)
+
     def put(self, node: Node, slot: int, values: Array) -> None:
         tensor, values = node.inputs[slot] if slot < len(node.inputs) else "", np.asarray(values, np.float32)
         if not tensor:
@@ -90,30 +101,22 @@ class TFLiteDocument(Document):
             self.structural = True
         elif kind == "FLOAT32" and self.producer(tensor) is None and values.shape == self.file.shape(tensor):
             self.file.set_bytes(tensor, values)
-        elif (stored := self._stored(tensor, values)) is not None:
+        elif (stored := self.file.stored(tensor, values)) is not None:
             self.file.set_bytes(tensor, stored)
             kind = "FLOAT32"  # as far as the note goes: the encoding stays
+        elif half(values) is not None:
+            self._make_half(tensor, values)
         else:
             self._make_float(tensor, values)
         encoding = "" if kind == "FLOAT32" and not self.producer(tensor) else f"{kind.lower()}, "
         self.note(tensor, "values", encoding + summary(before), summary(values))
 
-    def _stored(self, tensor: str, values: Array) -> Array | None:
-        """The numbers as the tensor's own quantization stores them, if it does so exactly."""
-        encoding = self.file.encoding(tensor)
-        if encoding is None or encoding.dtype not in {"int8", "uint8"} or values.shape != self.file.shape(tensor):
-            return None
-        side = [1] * values.ndim
-        if len(encoding.scales) > 1:
-            side[encoding.axis] = -1
-        scales, zeros = np.asarray(encoding.scales).reshape(side), np.asarray(encoding.zero_points)
-        zeros = zeros.reshape(side if zeros.size > 1 else [1] * values.ndim)
-        limits = np.iinfo(encoding.dtype)
-        with np.errstate(invalid="ignore"):
-            whole = np.clip(np.nan_to_num(np.rint(values / scales)) + zeros, limits.min, limits.max)
-            errors = np.abs((whole - zeros) * scales - values)
-        exact = bool(np.all(errors <= REPRESENTABLE * max(float(np.abs(values).max(initial=0.0)), 1e-30)))
-        return whole.astype(encoding.dtype) if exact else None
+    def _make_half(self, tensor: str, values: Array) -> None:
+        """Store a constant that was quantized in float16, as TFLite does: a DEQUANTIZE makes it float32."""
+        stored = self.file.add(f"{tensor}/float16", values.shape, "FLOAT16", half(values))
+        made = self.make("DEQUANTIZE", [stored], values.shape)
+        for reader in self.readers(tensor):
+            reader.inputs = [made if name == tensor else name for name in reader.inputs]
 
     def _make_float(self, tensor: str, values: Array) -> None:
         """Make a constant float32 that was stored otherwise, or came out of a DEQUANTIZE; its name stays."""

@@ -102,7 +102,7 @@ def _convolution(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], 
         options["depthMultiplier"] = weights.shape[3] // int(layer["groups"])
     else:
         native = weights.transpose(3, 0, 1, 2)
-    kernel = document.add_constant(f"{layer.id}/weights", np.ascontiguousarray(native))
+    kernel = document.add_weights(f"{layer.id}/weights", native)
     bias = document.add_constant(f"{layer.id}/bias", _bias(layer))
     return document.make("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [source, kernel, bias], layer.shape, options)
 
@@ -115,7 +115,7 @@ def _transposed_convolution(document: TFLiteDocument, layer: Layer, inputs: Sequ
     if layer["padding"] != ((0, 0), (0, 0)) or tuple(layer["dilation"]) != (1, 1) or layer["groups"] != 1:
         raise Refusal("a transposed convolution is written to TFLite without padding, dilation and groups only")
     native = layer.parameters["weights"].values.transpose(2, 0, 1, 3).astype(np.float32)
-    kernel = document.add_constant(f"{layer.id}/weights", np.ascontiguousarray(native))
+    kernel = document.add_weights(f"{layer.id}/weights", native)
     shape = document.add_constant("shape", np.asarray(layer.shape, np.int32))
     bias = document.add_constant(f"{layer.id}/bias", _bias(layer))
     options = {"padding": VALID, "strideH": int(layer["strides"][0]), "strideW": int(layer["strides"][1])}
@@ -126,7 +126,7 @@ def _transposed_convolution(document: TFLiteDocument, layer: Layer, inputs: Sequ
 
 def _dense(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
     native = np.ascontiguousarray(layer.parameters["weights"].values.T, np.float32)
-    kernel = document.add_constant(f"{layer.id}/weights", native)
+    kernel = document.add_weights(f"{layer.id}/weights", native)
     bias = document.add_constant(f"{layer.id}/bias", _bias(layer))
     options = {"keepNumDims": len(layer.shape) > 2}
     return document.make("FULLY_CONNECTED", [inputs[0], kernel, bias], layer.shape, options)

@@ -20,6 +20,9 @@ DTYPES = {
     "FLOAT32": np.float32, "FLOAT16": np.float16, "INT32": np.int32, "UINT8": np.uint8, "INT64": np.int64,
     "BOOL": np.bool_, "INT16": np.int16, "INT8": np.int8, "FLOAT64": np.float64, "UINT32": np.uint32,
 }  # fmt: skip
+REPRESENTABLE = 1e-6
+"""Of the largest value: what a quantized tensor may be off to count as holding the numbers exactly."""
+
 ALIGNMENT = 16
 """In bytes: where the schema wants a buffer's data to begin."""
 
@@ -86,6 +89,23 @@ class TFLiteFile:
             return real_values(data, self.shape(tensor), encoding)
         raw = self.raw(tensor)
         return raw.astype(np.float32) if raw is not None and raw.dtype == np.float16 else raw
+
+    def stored(self, tensor: str, values: Array) -> Array | None:
+        """The numbers as the tensor's own quantization stores them, if it does so exactly."""
+        encoding = self.encoding(tensor)
+        if encoding is None or encoding.dtype not in {"int8", "uint8"} or values.shape != self.shape(tensor):
+            return None
+        side = [1] * values.ndim
+        if len(encoding.scales) > 1:
+            side[encoding.axis] = -1
+        scales, zeros = np.asarray(encoding.scales).reshape(side), np.asarray(encoding.zero_points)
+        zeros = zeros.reshape(side if zeros.size > 1 else [1] * values.ndim)
+        limits = np.iinfo(encoding.dtype)
+        with np.errstate(invalid="ignore"):
+            whole = np.clip(np.nan_to_num(np.rint(values / scales)) + zeros, limits.min, limits.max)
+            errors = np.abs((whole - zeros) * scales - values)
+        exact = bool(np.all(errors <= REPRESENTABLE * max(float(np.abs(values).max(initial=0.0)), 1e-30)))
+        return whole.astype(encoding.dtype) if exact else None
 
     def users(self) -> Counter[int]:
         """How many tensors of all graphs, and how many entries of the metadata, use each buffer."""

@@ -19,6 +19,6 @@ OPTIONS = {
     "TILE": "TileOptions", "TRANSPOSE": "TransposeOptions", "TRANSPOSE_CONV": "TransposeConvOptions",
 }  # fmt: skip
 """Operator → its options in the schema; those not here have none."""
-VERSIONS = {"BROADCAST_TO": 2, "RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3, "TRANSPOSE_CONV": 3}
+VERSIONS = {"BROADCAST_TO": 2, "DEQUANTIZE": 3, "RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 3, "TRANSPOSE_CONV": 3}
 FUSED = {"": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 """Activations that operators have inside, and their numbers in the schema."""
