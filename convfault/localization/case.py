@@ -91,7 +91,7 @@ class Case:
 
     ``pictures`` names the chosen ones, some that deviate most and some that agree, in the data's order; every array of
     the subjects has them as its rows. ``comparison`` is that of the whole data; ``tolerance`` how far the first output
-    may be off.
+    may be off, ``limits`` how far each may (empty: all as far as the first).
     """
 
     source: Subject
@@ -101,3 +101,9 @@ class Case:
     pictures: tuple[str, ...]
     tolerance: float
     hops: tuple[Hop, ...] = field(default=())
+    limits: tuple[float, ...] = ()
+
+    @property
+    def tolerances(self) -> tuple[float, ...]:
+        """How far each output may be off."""
+        return self.limits or (self.tolerance,) * len(self.source.graph.outputs)

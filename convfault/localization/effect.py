@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,6 +28,8 @@ used, those that deviate most. Counted rather than timed, so that a busy machine
 ELEMENTWISE = 4.0
 """Multiplications that moving one value through memory costs as much as."""
 
+TINY = float(np.finfo(np.float64).tiny)
+
 Outputs = tuple[Array, ...]
 
 
@@ -36,10 +38,12 @@ class Deviation:
     """How far outputs are from others on the chosen pictures: largest absolute error, share of other top labels.
 
     NaN or infinite values on one side only give an infinite error; ``top1_disagreement`` is None without scores.
+    ``excess`` is the largest multiple of an output's tolerance, None where no tolerances were given.
     """
 
     max_abs_error: float
     top1_disagreement: float | None
+    excess: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,9 @@ class _Trials:
         self.count = self._affordable(len(next(iter(self.expected), ())))
         if self.count < len(next(iter(self.expected), ())):
             self._take(self._worst()[: self.count])
-        self.before = deviation(_outputs(self.graph, self.values), self.expected)
-        self.left = deviation(_outputs(self.mended, self.mended_values), self.expected)
+        self.limits = case.tolerances
+        self.before = deviation(_outputs(self.graph, self.values), self.expected, self.limits)
+        self.left = deviation(_outputs(self.mended, self.mended_values), self.expected, self.limits)
 
     def _mended(self) -> tuple[Graph, Mapping[str, Array]]:
         """The target with all edits, and all of its values; an edit that does not fit the others is left out."""
@@ -127,10 +132,10 @@ class _Trials:
         if self.edits[number] is None:
             return Effect(self.before)
         alone = applied(self.graph, [self.edits[number]])
-        after = deviation(_outputs(alone, resumed(self.graph, self.values, alone)), self.expected)
+        after = deviation(_outputs(alone, resumed(self.graph, self.values, alone)), self.expected, self.limits)
         others = applied(self.graph, [edit for place, edit in enumerate(self.edits) if place != number])
         found = _outputs(others, resumed(self.mended, self.mended_values, others))
-        return Effect(self.before, after, deviation(found, _outputs(self.mended, self.mended_values)))
+        return Effect(self.before, after, deviation(found, _outputs(self.mended, self.mended_values), self.limits))
 
 
 REFUSALS = (ConvfaultError, ValueError, IndexError, KeyError)
@@ -184,17 +189,20 @@ def multiplications(layer: Layer) -> float:
     return float(weights.values.size) * values / max(layer.shape[-1], 1)
 
 
-def deviation(found: Outputs, expected: Outputs) -> Deviation:
-    """How far the outputs found are from those expected, output by output in order."""
+def deviation(found: Outputs, expected: Outputs, limits: Sequence[float] = ()) -> Deviation:
+    """How far the outputs found are from those expected, output by output in order; ``limits`` are their tolerances."""
     if len(found) != len(expected) or any(a.shape != b.shape for a, b in zip(found, expected, strict=False)):
-        return Deviation(float("inf"), None)
-    largest, flips = 0.0, None
-    for one, other in zip(found, expected, strict=False):
-        largest = max(largest, _error(one, other))
+        return Deviation(float("inf"), None, float("inf") if limits else None)
+    largest, flips, excess = 0.0, None, 0.0
+    for number, (one, other) in enumerate(zip(found, expected, strict=False)):
+        error = _error(one, other)
+        largest = max(largest, error)
+        if number < len(limits):
+            excess = max(excess, error / max(limits[number], TINY))
         if flips is None and is_scores(other.shape[1:]):
             flat = (values.reshape(len(values), -1).argmax(axis=1) for values in (one, other))
             flips = float(np.mean(np.not_equal(*flat)))
-    return Deviation(largest, flips)
+    return Deviation(largest, flips, excess if limits else None)
 
 
 def _error(one: Array, other: Array) -> float:

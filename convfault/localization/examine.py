@@ -133,8 +133,9 @@ def assembled(material: Mapping[str, Any], comparison: Comparison, hops: Sequenc
     """The case, from where everything lies."""
     source, target = (_subject(material[side], material["rows"]) for side in SIDES)
     alignment = align(source.graph, target.graph, source.values, target.values)
-    limits = [output.tolerance.value for output in comparison.outputs]
-    return Case(source, target, alignment, comparison, tuple(names), limits[0] if limits else 0.0, tuple(hops))
+    limits = tuple(output.tolerance.value for output in comparison.outputs)[: len(source.graph.outputs)]
+    first = limits[0] if limits else 0.0
+    return Case(source, target, alignment, comparison, tuple(names), first, tuple(hops), limits)
 
 
 def _subject(record: Mapping[str, Any], rows: Sequence[int]) -> Subject:

@@ -54,7 +54,8 @@ def harmless(case: Case, suspect: Suspect, effect: Effect) -> bool:
         return False
     gain = effect.before.max_abs_error - effect.after.max_abs_error
     return (
-        effect.caused.max_abs_error <= case.tolerance
+        effect.caused.excess is not None
+        and effect.caused.excess <= 1
         and not effect.caused.top1_disagreement
         and not gain > case.tolerance
     )

@@ -51,7 +51,7 @@ def search(
     step: Callable[[int], None] = lambda done: None,
     always: Sequence[Edit] = (),
 ) -> Search:
-    """Choose among the suspects' edits until the deviation is within the case's tolerance and no label differs.
+    """Choose among the suspects' edits until the deviation of every output is within its tolerance.
 
     ``suspects`` come with their measured effects; ``step`` is told how many of them are decided; ``always`` are edits
     that are applied before all others, and are not chosen.
@@ -104,9 +104,7 @@ class _Searching:
     def _certain(self, number: int) -> bool:
         """Whether the answers differ when this one alone is left as it is."""
         caused = self.effects[number].caused
-        return caused is not None and (
-            caused.max_abs_error > CERTAIN * self.case.tolerance or bool(caused.top1_disagreement)
-        )
+        return caused is not None and caused.excess is not None and caused.excess > CERTAIN
 
     def _drop(self, numbers: list[int], kept: set[int]) -> None:
         """Take edits out of ``kept`` together where the rest suffices, else in halves."""
@@ -178,11 +176,11 @@ class _Searching:
             graph = applied(self.graph, [self.suspects[number].edit for number in sorted(numbers)])
             values = resumed(self.graph, self.values, graph)
             found = tuple(values[name] for name in graph.outputs if name in values)
-            self.trials[numbers] = deviation(found, self.expected)
+            self.trials[numbers] = deviation(found, self.expected, self.case.tolerances)
         return self.trials[numbers]
 
     def within(self, found: Deviation) -> bool:
-        return found.max_abs_error <= self.case.tolerance and not found.top1_disagreement
+        return found.excess is not None and found.excess <= 1
 
     def _decide(self, number: int, accepted: bool, reason: str, left: Deviation | None) -> None:
         self.reasons[number] = (accepted, reason, left)
@@ -191,7 +189,7 @@ class _Searching:
 
 def _size(found: Deviation) -> float:
     """What is to be made small: labels first would hide progress that flips none yet, so the error alone."""
-    return found.max_abs_error
+    return found.max_abs_error if found.excess is None else found.excess
 
 
 def _alone(effect: Effect) -> float:
