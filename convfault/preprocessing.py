@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -147,6 +148,11 @@ class Preprocessing:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"cannot read the preprocessing in {path}: {error}") from error
         return cls.from_record(values.get("preprocessing", values), base)
+
+    def to_toml(self) -> str:
+        """The text of a side file, which ``from_toml`` reads back."""
+        values = {name: value for name, value in asdict(self).items() if value is not None and name != "assumed"}
+        return "[preprocessing]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
     @classmethod
     def for_input(cls, shape: tuple[int | None, ...], layout: str | None = None) -> Preprocessing:

@@ -1,6 +1,7 @@
 """Localizes every verified fault of a list of them on a small model: benchmarks/known_bugs.{json,md}.
 
-Called by ``scripts/benchmark known-bugs``. Converters with an environment of their own get it made on first use.
+Called by ``scripts/benchmark known-bugs``; with ``--repair`` every fault is mended, too, in the target's own file or by
+another way of converting. Converters with an environment of their own get it made on first use.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--catalogue", type=Path, required=True, help="the YAML list of verified bugs")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/known_bugs")
     parser.add_argument("--reports", type=Path, help="a folder to keep each report in")
+    parser.add_argument("--repair", action="store_true", help="repair each one, too")
     chosen = parser.parse_args(arguments)
     listed = yaml.safe_load(chosen.catalogue.read_text(encoding="utf-8"))
     entries = {entry["id"]: entry for entry in listed["bugs"] if entry["status"] == "verified"}
     wanted = set(chosen.only.split(",")) if chosen.only else set(entries)
     rows = _earlier(chosen.out.with_suffix(".json"), wanted)
     for shown in (item for item in SHOWN if item.id in wanted):
-        rows.append(_row(shown, entries[shown.id], chosen.reports))
+        rows.append(_row(shown, entries[shown.id], chosen.reports, chosen.repair))
         print(_line(rows[-1]), flush=True)
     rows += [_missing(entries[name]) for name in entries if name in wanted and name not in {i.id for i in SHOWN}]
     order = list(entries)
@@ -54,15 +56,20 @@ def _earlier(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
     return [row for row in json.loads(path.read_text(encoding="utf-8"))["bugs"] if row["id"] not in wanted]
 
 
-def _row(shown: Shown, entry: Mapping[str, Any], reports: Path | None) -> dict[str, Any]:
+def _row(shown: Shown, entry: Mapping[str, Any], reports: Path | None, repair: bool) -> dict[str, Any]:
     begun = time.monotonic()
+    repair = repair and not shown.sound
     row: dict[str, Any] = {"id": shown.id, "class": entry["class"], "route": shown.route, "as": shown.difference}
     try:
         with tempfile.TemporaryDirectory() as folder:
             source = shown.build(Path(folder))
             target = None if shown.target is None else shown.target(Path(folder))
-            route = shown.route or None
-            report = convfault.localize(source, target, route=route, limit=PICTURES).to_record()
+            request = {"route": shown.route or None, "limit": PICTURES}
+            if repair:
+                order = convfault.Order(out=_place(Path(folder), shown.route))
+                report = convfault.repair(source, target, order, **request).to_record()
+            else:
+                report = convfault.localize(source, target, **request).to_record()
     except ConvfaultError as error:
         return {**row, "reason": str(error), "seconds": round(time.monotonic() - begun, 1)}
     row["seconds"] = round(time.monotonic() - begun, 1)
@@ -75,7 +82,28 @@ def _row(shown: Shown, entry: Mapping[str, Any], reports: Path | None) -> dict[s
     notes = (report.get("attribution") or {}).get("notes", [])
     verdict = report["comparison"]["verdict"]
     judged = shown.judged(entry, report)
-    return {**row, "versions": versions, "verdict": verdict, "judged": judged, "faults": first, "notes": notes}
+    row |= {"versions": versions, "verdict": verdict, "judged": judged, "faults": first, "notes": notes}
+    return {**row, "repair": _repair(report)} if repair else row
+
+
+def _place(folder: Path, route: str) -> Path:
+    """Where the mended target goes, named as the last framework of the route wants it."""
+    suffixes = {"torch": ".pt2", "keras": ".keras", "tf": "", "tflite": ".tflite", "onnx": ".onnx"}
+    return folder / f"mended{suffixes[route.rpartition('>')[2].partition(':')[0]]}"
+
+
+def _repair(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the target was mended, by which strategies and edits, and why not by others."""
+    result, accepted = report["repaired"], [item for item in report["repairs"] if item["accepted"]]
+    return {
+        "reached": bool(result and result["reached"]),
+        "written": result is not None,
+        "strategies": list(dict.fromkeys(item["strategy"] for item in accepted)) if result else [],
+        "edits": [item["edit"] for item in accepted] if result else [],
+        "reasons": [f"{item['edit']}: {item['reason']}" for item in report["repairs"] if not item["accepted"]],
+        "notes": result["notes"] if result else [],
+        "seconds": report["seconds"].get("repair"),
+    }
 
 
 def _told(fault: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,12 +126,14 @@ def _line(row: Mapping[str, Any]) -> str:
     wrong = [name for name, fine in row["judged"].items() if not fine]
     told = "; ".join(f"{fault['kind']} {fault['cause']} {fault['attribute']}" for fault in row["faults"])
     judgement = f"WRONG {', '.join(wrong)}" if wrong else "right"
-    return f"{row['id']} {row['route']}: {judgement}: {told} {row['seconds']} s"
+    repair = row.get("repair")
+    mended = "" if not repair else f" {'repaired' if repair['reached'] else 'not repaired'} {repair['strategies']}"
+    return f"{row['id']} {row['route']}: {judgement}: {told}{mended} {row['seconds']} s"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The Markdown page."""
-    return "\n".join(_lines(rows)) + "\n"
+    return "\n".join([*_lines(rows), *_repair_lines(rows)]) + "\n"
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -133,6 +163,23 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"| {row['id']} | {_cell(', '.join(row['versions']))} {row['as']} | {row['class']} | {found} "
             f"| {'yes' if not wrong else 'not its ' + ', '.join(wrong)} | {_cell(told)} | {row['seconds']} |"
         )
+
+
+def _repair_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    tried = [row for row in rows if "repair" in row]
+    if not tried:
+        return
+    mended = sum(row["repair"]["reached"] for row in tried)
+    yield "\n## Repair\n"
+    yield f"{mended} of {len(tried)} targets answer as their source does after `convfault repair`.\n"
+    yield "| bug | route | repaired | by | edits, or why not |"
+    yield "|---|---|---|---|---|"
+    for row in tried:
+        repair = row["repair"]
+        state = "yes" if repair["reached"] else "better, not right" if repair["written"] else "no"
+        told = repair["edits"] if repair["reached"] else [*repair["notes"], *repair["reasons"]]
+        cells = row["id"], row["route"], state, ", ".join(repair["strategies"]), "; ".join(told) or "no edit to try"
+        yield f"| {' | '.join(map(_cell, cells))} |"
 
 
 def _cell(text: str) -> str:

@@ -14,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import benchmark_repair
 import numpy as np
 from planting import KINDS, Record, Unfit, formats_of, plant
 from timing import ROOT, machine
 
+from convfault.comparison import DIFFER
 from convfault.investigation import Findings, investigate
 from convfault.localization.align import align
 from convfault.localization.faults import native_names
@@ -49,9 +51,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--models", default="mobilenetv2,inceptionv3,resnet101")
     parser.add_argument("--pairs", default=",".join(PAIRS))
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long, with what there is")
-    parser.add_argument("--work", type=Path, default=ROOT / "localization-benchmark")
+    parser.add_argument("--work", type=Path, help="a folder that keeps each case; default: beside the scripts")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/localization")
+    parser.add_argument("--repair", action="store_true", help="repair each case, too: repair.{json,md} beside --out")
     chosen = parser.parse_args(arguments)
+    chosen.work = chosen.work or ROOT / f"{'repair' if chosen.repair else 'localization'}-benchmark"
     chosen.work.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + chosen.seconds
     cells = [(model, pair) for model in chosen.models.split(",") for pair in chosen.pairs.split(",")]
@@ -60,15 +64,17 @@ def main(arguments: Sequence[str]) -> None:
             break
         # The sound pairs first, then faults turn by turn, so that a run cut short has some of everything
         cell = cells[number % len(cells)]
-        _case(*cell, None if number < len(cells) else number - len(cells), chosen.work)
+        _case(*cell, None if number < len(cells) else number - len(cells), chosen.work, chosen.repair)
     found = [json.loads(path.read_text()) for path in sorted(chosen.work.glob("*.json"))]
     results = {"machine": machine(), "cases": found}
     chosen.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     chosen.out.with_suffix(".md").write_text(table(found))
     print(table(found))
+    if chosen.repair:
+        print(benchmark_repair.write(found, chosen.out.with_name("repair")))
 
 
-def _case(model: str, pair: str, seed: int | None, work: Path) -> None:
+def _case(model: str, pair: str, seed: int | None, work: Path, repair: bool) -> None:
     """One case: the sound pair when ``seed`` is None, else with faults from this seed."""
     place = work / f"{model}-{pair.replace('>', '-')}-{'sound' if seed is None else f'{seed:04d}'}.json"
     if place.exists():
@@ -76,7 +82,7 @@ def _case(model: str, pair: str, seed: int | None, work: Path) -> None:
     begun = time.monotonic()
     record: dict[str, Any] = {"model": model, "pair": pair, "seed": seed, "planted": []}
     try:
-        record |= _localized(model, pair, seed, work)
+        record |= _localized(model, pair, seed, work, repair)
     except Unfit as reason:
         record["unfit"] = str(reason)
     except Exception as error:
@@ -86,9 +92,10 @@ def _case(model: str, pair: str, seed: int | None, work: Path) -> None:
     print(place.stem, _told(record), f"{record['seconds']} s", flush=True)
 
 
-def _localized(model: str, pair: str, seed: int | None, work: Path) -> dict[str, Any]:
+def _localized(model: str, pair: str, seed: int | None, work: Path, repair: bool) -> dict[str, Any]:
     source, target = pair.split(">")
-    request, context = Request(model=model, src=source, dst=target, limit=PICTURES), Context()
+    pictures = benchmark_repair.PICTURES if repair else PICTURES
+    request, context = Request(model=model, src=source, dst=target, limit=pictures), Context()
     sound = measure(request, context)
     if seed is None:
         return {"verdict": sound.comparison.verdict, **_answer(investigate(sound, context))}
@@ -102,10 +109,17 @@ def _localized(model: str, pair: str, seed: int | None, work: Path) -> dict[str,
     wrong = following(sound.pair.source, inspected(Model.from_path(str(faulty)), None, context), None)
     damaged = replace(sound.pair, target=wrong, conversion=None)
     found = measure_pair(damaged, request, context)
+    more: dict[str, Any] = {}
+    if repair and found.comparison.verdict == DIFFER:
+        out = work / f"repaired{path.suffix}"
+        findings, more["repair"] = benchmark_repair.repaired(found, out, request, context)
+    else:
+        findings = investigate(found, context)
     return {
         "planted": [{**each.to_json(), "source_names": _source_names(each, sound, context)} for each in planted],
         "verdict": found.comparison.verdict,
-        **_answer(investigate(found, context)),
+        **_answer(findings),
+        **more,
     }
 
 
@@ -158,7 +172,8 @@ def _told(case: Mapping[str, Any]) -> str:
         return str(case.get("unfit") or case.get("error"))[:150]
     planted = ", ".join(f"{each['kind']} at {each['location']}" for each in case["planted"]) or "sound"
     found = ", ".join(f"{f['cause']} at {f['target_location']}" for f in _harmful(case)[:3])
-    return f"{planted} -> {found or 'nothing'}"
+    mended = f" -> {benchmark_repair.told(case['repair'])}" if "repair" in case else ""
+    return f"{planted} -> {found or 'nothing'}{mended}"
 
 
 def _harmful(case: Mapping[str, Any]) -> list[dict[str, Any]]:

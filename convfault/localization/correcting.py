@@ -15,10 +15,12 @@ from convfault.relax.graph import Layer, Parameter
 
 
 def turned(case: Case, feeding: Feeding, turn: Turn) -> Suspect:
+    extra = _extra(case, feeding)
+    where = f" Its {extra} does what the source does not." if extra else ""
     return Suspect(
         kind="input",
         cause=turn.cause,
-        explanation=f"The target answers as the source when its pictures are {turn.words}.",
+        explanation=f"The target answers as the source when its pictures are {turn.words}.{where}",
         suggestion=f"Feed the target with pictures that are {turn.words}, or mend what turns them in the model.",
         source=feeding.source.input,
         target=feeding.target.input,

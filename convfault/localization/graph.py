@@ -17,7 +17,9 @@ from itertools import combinations
 import numpy as np
 
 from convfault.localization.case import Case
+from convfault.localization.claimed import claimed
 from convfault.localization.contrast import Contrast, cause_of, moved, near, principal
+from convfault.localization.flattening import flattening_order
 from convfault.localization.graph_causes import CAUSES, explained, named
 from convfault.localization.pairing import Pairing
 from convfault.localization.regions import regions, together
@@ -27,13 +29,10 @@ from convfault.localization.transplant import transplant
 from convfault.relax.edits import Edit, SetParameters, Together
 from convfault.relax.evaluate import GIVEN, OPERATIONS
 from convfault.relax.fingerprint import distance
-from convfault.relax.graph import Array, Layer
+from convfault.relax.graph import Layer
 
 UNSURE = 0.5
 """Confidence where an operator is involved that convfault can only watch, not compute."""
-
-MUCH_NEARER = 0.1
-"""A new order of the weights explains a difference if less than this share of it is left."""
 
 __all__ = ["CAUSES", "examine"]
 
@@ -64,9 +63,21 @@ class Examination:
                 if error > 0 and first not in contrasts:
                     yield self._misplaced(*pair, error)
         for contrast in contrasts.values():
+            if self._is_claimed(contrast):
+                continue
             error = self._error(contrast)
             if error > 0:
                 yield self._suspect(contrast, cause_of(contrast), error, transplant(self.pairing, contrast.region))
+
+    def _is_claimed(self, contrast: Contrast) -> bool:
+        """Whether the input analyzer tells it: it lies before the first layers, or exchanges the inputs."""
+        taken = claimed(self.case)
+        missing, extra = ({layer.id for layer in side} for side in (contrast.missing, contrast.extra))
+        if missing or extra:
+            return missing <= taken.source and extra <= taken.target
+        ends = [(slot.expected, slot.actual) for slot in contrast.region.slots]
+        inputs = (self.pairing.source.inputs, self.pairing.target.inputs)
+        return taken.exchanged and all(one in inputs[0] and other in inputs[1] for one, other in ends)
 
     def _error(self, contrast: Contrast) -> float:
         """The region's error; 0 when it is only another spelling, or when nothing speaks against it."""
@@ -177,33 +188,9 @@ def _inputs(pairing: Pairing) -> Iterator[Suspect]:
 def _flattenings(pairing: Pairing) -> Iterator[Suspect]:
     """Products whose weights go with another order of flattening than the picture comes in."""
     for match in pairing.to_target.values():
-        layer, other = pairing.source[match.source], pairing.target[match.target]
-        if layer.kind != "dense" or match.order is not None or not other.inputs:
-            continue
-        flat = pairing.target[other.inputs[0]]
-        picture = pairing.target[flat.inputs[0]] if flat.kind == "reshape" else flat
-        if len(picture.shape) == 4 and max(picture.shape[1:3]) > 1:
-            order = _order_of(layer, other, picture.shape[1:])
-            if order is not None:
-                yield _flattening(layer, other, order)
-
-
-def _order_of(layer: Layer, other: Layer, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """How the picture's axes were permuted before the target's weights were laid out, None: they were not."""
-    expected, actual = layer.parameters["weights"].values, other.parameters["weights"].values
-    if expected.shape != actual.shape or expected.shape[0] != int(np.prod(shape)) or distance(layer, other) == 0:
-        return None
-    difference = _mean(expected - actual)
-    rows = np.arange(expected.shape[0])
-    for axes in ((2, 0, 1), (1, 2, 0), (1, 0, 2), (0, 2, 1), (2, 1, 0)):
-        turned = rows.reshape([shape[axis] for axis in axes]).transpose(np.argsort(axes)).reshape(-1)
-        if _mean(expected - actual[turned]) < MUCH_NEARER * difference:
-            return (0, *(axis + 1 for axis in axes))
-    return None
-
-
-def _mean(values: Array) -> float:
-    return float(np.abs(values).mean())
+        order = flattening_order(pairing.source, pairing.target, match)
+        if order is not None:
+            yield _flattening(pairing.source[match.source], pairing.target[match.target], order)
 
 
 def _flattening(layer: Layer, other: Layer, order: tuple[int, ...]) -> Suspect:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,55 +21,75 @@ SLIGHT = 0.02
 """A picture that is turned changes the first layer by more than this, relative to its largest value."""
 
 
+@dataclass(frozen=True, eq=False)
+class Misfeeding:
+    """A suspect, the first layers that showed it, and whether it explains all that they differ in."""
+
+    feeding: Feeding
+    suspect: Suspect
+    explains_all: bool
+
+
 def examine(case: Case) -> list[Suspect]:
     """Suspects of how the target is fed; none where the first layers' values agree."""
-    found = feedings.feedings(case)
-    differing = [feeding for feeding in found if not feeding.agrees]
+    return [item.suspect for item in found(case)]
+
+
+@lru_cache(maxsize=1)
+def found(case: Case) -> tuple[Misfeeding, ...]:
+    """The same with what they explain."""
+    every = feedings.feedings(case)
+    differing = [feeding for feeding in every if not feeding.agrees]
     if not differing:
-        return []
+        return ()
     if len(case.target.graph.inputs) > 1:
-        exchanged = _exchanged(case, found)
+        exchanged = _exchanged(case, every)
         if exchanged is not None:
-            return [exchanged]
-    seen: dict[str, Suspect] = {}
+            return (Misfeeding(differing[0], exchanged, False),)
+    seen: dict[str, Misfeeding] = {}
     for feeding in differing:
         if feeding.target.input not in seen:
-            suspect = _otherwise(case, feeding)
-            if suspect is not None:
-                seen[feeding.target.input] = suspect
-    return list(seen.values())
+            misfeeding = _otherwise(case, feeding)
+            if misfeeding is not None:
+                seen[feeding.target.input] = misfeeding
+    return tuple(seen.values())
 
 
-def _otherwise(case: Case, feeding: Feeding) -> Suspect | None:
+def _otherwise(case: Case, feeding: Feeding) -> Misfeeding | None:
     """What has to be done to the target's pictures: channels, else a turn, else both, else the source's pictures."""
     if feeding.is_comparable:
-        found = _fitted(case, feeding, feeding.other, feeding.wanted)
-        if found is not None:
-            return correcting.corrected(case, feeding, geometry.UPRIGHT, found)
+        correction = _fitted(case, feeding, feeding.other, feeding.wanted)
+        if correction is not None:
+            suspect = correcting.corrected(case, feeding, geometry.UPRIGHT, correction)
+            exact = _left(feeding, correction, feeding.other, feeding.wanted) <= stem.AGREE
+            return Misfeeding(feeding, suspect, exact)
     if feeding.gap > SLIGHT:
         for turn in geometry.turns(feeding.other):
-            suspect = _when_turned(case, feeding, turn)
-            if suspect is not None:
-                return suspect
+            turned = _when_turned(case, feeding, turn)
+            if turned is not None:
+                return turned
     if stem.agree(feeding.wanted, stem.values(feeding.target, feeding.fed)):
-        return correcting.fed_otherwise(case, feeding)
+        return Misfeeding(feeding, correcting.fed_otherwise(case, feeding), False)
     return None
 
 
-def _when_turned(case: Case, feeding: Feeding, turn: Turn) -> Suspect | None:
+def _when_turned(case: Case, feeding: Feeding, turn: Turn) -> Misfeeding | None:
     wanted, pictures = turn.answer(feeding.wanted), turn(feeding.other)
-    found = stem.values(feeding.target, pictures)
-    if wanted is None or found is None or found.shape != wanted.shape:
+    answer = stem.values(feeding.target, pictures)
+    if wanted is None or answer is None or answer.shape != wanted.shape:
         return None
-    left = stem.gap(wanted, found)
+    left = stem.gap(wanted, answer)
     if left <= max(stem.AGREE, min(0.1, feeding.gap / labels.CLEARLY)):
         # a kernel alone that is turned answers so, too: only the whole target can tell
         sure = not turn.turns_answer or _confirmed(case, feeding, turn)
-        return correcting.turned(case, feeding, turn) if sure else None
+        return Misfeeding(feeding, correcting.turned(case, feeding, turn), left <= stem.AGREE) if sure else None
     # with other weights there is one more fault than a turn and other channels: no such fit would be believable
     fits = feeding.same_weights and not turn.turns_answer
     fitted = _fitted(case, feeding, pictures, wanted) if fits else None
-    return None if fitted is None else correcting.corrected(case, feeding, turn, fitted)
+    if fitted is None:
+        return None
+    exact = _left(feeding, fitted, pictures, wanted) <= stem.AGREE
+    return Misfeeding(feeding, correcting.corrected(case, feeding, turn, fitted), exact)
 
 
 def _fitted(case: Case, feeding: Feeding, pictures: Array, wanted: Array) -> Correction | None:

@@ -21,11 +21,14 @@ from typing import Any
 import numpy as np
 
 from convfault.localization import replacement, rounding, scaling
+from convfault.localization.alignment import Match
 from convfault.localization.batch_norm import Folding, Normalization, misfolded
 from convfault.localization.case import Case
+from convfault.localization.claimed import claimed
 from convfault.localization.counterparts import Counterparts, counterparts
 from convfault.localization.difference import Difference
 from convfault.localization.finding import Finding
+from convfault.localization.flattening import flattening_order
 from convfault.localization.origins import Origins
 from convfault.localization.parameter_causes import CAUSES
 from convfault.localization.rearrangement import rearranged
@@ -65,9 +68,16 @@ def examine(case: Case) -> list[Suspect]:
         if pair is None:
             continue
         suspects += _misshapen(pair)
-        if pair.differing and not _added_behind(case, pair):
-            suspects += _suspects(pair, _merged(findings(pair, origins)))
+        if pair.differing and not _added_behind(case, pair) and match.target not in claimed(case).target:
+            suspects += _suspects(pair, _merged(_own(case, match, findings(pair, origins))))
     return suspects
+
+
+def _own(case: Case, match: Match, found: dict[str, Finding]) -> dict[str, Finding]:
+    """Without the weights of a product whose picture is flattened in another order: the graph analyzer tells that."""
+    if "weights" not in found or flattening_order(case.source.graph, case.target.graph, match) is None:
+        return found
+    return {name: finding for name, finding in found.items() if name != "weights"}
 
 
 def _added_behind(case: Case, pair: Counterparts) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from convfault.errors import ShapeError, UsageError
+from convfault.relax.evaluate_index import INDEX_OPERATIONS
 from convfault.relax.evaluate_window import WINDOW_OPERATIONS
 from convfault.relax.graph import Array, Graph, Layer
 
@@ -186,7 +187,7 @@ def _span(begin: int, end: int, step: int) -> slice:
 def _pad(layer: Layer, inputs: Sequence[Array]) -> Array:
     if layer["mode"] == "constant":
         return np.pad(inputs[0], layer["padding"], constant_values=layer["value"])
-    mode: Any = {"reflect": "reflect", "replicate": "edge"}[layer["mode"]]
+    mode: Any = {"reflect": "reflect", "replicate": "edge", "circular": "wrap", "symmetric": "symmetric"}[layer["mode"]]
     return np.asarray(np.pad(inputs[0], layer["padding"], mode=mode))
 
 
@@ -265,6 +266,7 @@ OPERATIONS: dict[str, Operation] = {
     **{name: _plain(function) for name, function in PLAIN.items()},
     **{name: _reduction(name) for name in ("mean", "sum", "max", "min", "prod")},
     "variance": _reduction("var"),
+    **INDEX_OPERATIONS,
     **WINDOW_OPERATIONS,
     "affine": _affine,
     "argmax": _index_of(np.argmax),

@@ -112,3 +112,18 @@ def chosen(builder: Any, condition: Any, value: Any, other: float) -> Any:
     from tvm import relax
 
     return relax.op.where(builder.emit(condition), value, scalar(other, value))
+
+
+def local_response_norm(value: Any, radius: int, bias: float, alpha: float, beta: float) -> Any:
+    """x / (bias + alpha * sum of x² over ``radius`` channels to both sides) ** beta, channels last."""
+    from math import prod
+
+    from tvm import relax
+
+    shape, size = shape_of(value), 2 * radius + 1
+    rows = relax.op.reshape(relax.op.square(value), (prod(shape[:-1]), shape[-1], 1, 1))
+    pooled = relax.op.nn.avg_pool2d(
+        rows, (size, 1), padding=(radius, 0, radius, 0), layout="NHWC", count_include_pad=True
+    )
+    scaled = relax.op.multiply(relax.op.reshape(pooled, shape), scalar(alpha * size, value))
+    return relax.op.divide(value, relax.op.power(relax.op.add(scaled, scalar(bias, value)), scalar(beta, value)))

@@ -85,8 +85,8 @@ class Extraction:
     def _join_opaque(self) -> None:
         """Let every opaque layer read what its operator reads, so that the model stays in one piece."""
         for operator, layer_id in self._opaque:
-            keys = [hash(self.imported.names[name]) for name in operator.inputs if name in self.imported.names]
-            found = [self.layers[key] for key in keys if key in self.layers]
+            read = [self.imported.names.get(name) for name in operator.inputs]
+            found = [self.layers.get(hash(item)) for item in read if hasattr(item, "ty")]
             inputs = tuple(item for item in found if isinstance(item, str))
             if operator.layer is not None:
                 refused.join(self.draft, layer_id, inputs[0])
@@ -117,8 +117,16 @@ class Extraction:
             return self._call(value) if tensors else ()  # the rest are shapes, which are static and known
         if isinstance(value, relax.TupleGetItem):
             whole = self.of(value.tuple_value)
-            return whole[value.index] if isinstance(whole, tuple) else whole
+            return self._named(whole[value.index]) if isinstance(whole, tuple) else whole
         return self.of(value)
+
+    def _named(self, name: str) -> str:
+        """A part of a tuple, with the native name that the model has for it."""
+        layer = self.draft.layers[name]
+        if layer.native.tensor is None and self.native.tensor is not None and layer.kind not in {"input", "constant"}:
+            operators = layer.native.operators or self.native.operators
+            self.draft.put(replace(layer, native=Native(self.native.tensor, None, operators)))
+        return name
 
     def _call(self, call: Any) -> str | tuple[str, ...]:
         from convfault.relax.extract_operators import OPERATORS
@@ -128,7 +136,16 @@ class Extraction:
             return operator(self, call)
         name = call.op.name.removeprefix("relax.")
         inputs = [found for argument in call.args for found in self.ids(argument)]
+        if hasattr(call.ty, "fields"):
+            return tuple(self._part(field, name, inputs, attributes(call), n) for n, field in enumerate(call.ty.fields))
         return self.emit(call, name, inputs, attributes(call)).id
+
+    def _part(self, field: Any, kind: str, inputs: list[str], values: dict[str, Any], number: int) -> str:
+        """One output of an operator that has several: a layer of its own."""
+        shape = [int(side) for side in field.shape]
+        native = Native(None, None, self.native.operators)
+        values = {**values, "output": number}
+        return self.draft.add(kind, inputs, shape, values, native=native, dtype=str(field.dtype)).id
 
     def of(self, expression: Any) -> str | tuple[str, ...]:
         """The layer (or layers, for a tuple) that an expression stands for; a constant becomes one on first sight."""

@@ -10,7 +10,9 @@ import numpy as np
 
 from convfault.relax import kinds
 from convfault.relax.extract import Extraction, attributes, number, plain, shape_of
+from convfault.relax.extract_constant import OPERATORS as CONSTANT_OPERATORS
 from convfault.relax.extract_norm import OPERATORS as NORM_OPERATORS
+from convfault.relax.extract_product import OPERATORS as PRODUCT_OPERATORS
 from convfault.relax.extract_window import OPERATORS as WINDOW_OPERATORS
 from convfault.relax.graph import Parameter
 
@@ -117,6 +119,16 @@ def _slice(at: Extraction, call: Any) -> str:
     return at.emit(call, "slice", [at.id(call.args[0])], values).id
 
 
+def _flip(at: Extraction, call: Any) -> str:
+    """A cut that runs backwards along one axis."""
+    shape = shape_of(call)
+    axis = int(attributes(call)["axis"]) % len(shape)
+    begin, end, strides = [0] * len(shape), list(shape), [1] * len(shape)
+    begin[axis], end[axis], strides[axis] = shape[axis] - 1, -1, -1
+    values = {"begin": tuple(begin), "end": tuple(end), "strides": tuple(strides)}
+    return at.emit(call, "slice", [at.id(call.args[0])], values).id
+
+
 def _pad(at: Extraction, call: Any) -> str:
     found = attributes(call)
     widths = [int(width) for width in found["pad_width"]]
@@ -187,7 +199,9 @@ OPERATORS: dict[str, Operator] = {
     **{f"relax.nn.{name}": _elementwise(name) for name in ("gelu", "gelu_tanh", "selu")},
     **{f"relax.{name}": _reduction(name) for name in sorted(kinds.REDUCTIONS)},
     **{f"relax.{name}": _reshape for name in ("reshape", "squeeze", "expand_dims", "flatten", "nn.batch_flatten")},
+    **CONSTANT_OPERATORS,
     **NORM_OPERATORS,
+    **PRODUCT_OPERATORS,
     **WINDOW_OPERATORS,
     "relax.argmax": _index_of("argmax"),
     "relax.argmin": _index_of("argmin"),
@@ -195,6 +209,7 @@ OPERATORS: dict[str, Operator] = {
     "relax.broadcast_to": _broadcast,
     "relax.clip": _clip_between,
     "relax.concat": _concat,
+    "relax.flip": _flip,
     "relax.nn.batch_norm": _batch_norm,
     "relax.nn.dropout": lambda at, call: (at.id(call.args[0]), at.id(call.args[0])),
     "relax.nn.leakyrelu": _with("leaky_relu", slope="alpha"),

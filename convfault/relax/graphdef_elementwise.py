@@ -56,6 +56,47 @@ def _softplus(node: Node) -> Any:
     return expressions.softplus(node.inputs[0])
 
 
+def _log_of_more(node: Node) -> Any:
+    """log(1 + x)."""
+    from tvm import relax
+
+    return relax.op.log(relax.op.add(node.inputs[0], expressions.scalar(1.0, node.inputs[0])))
+
+
+def _power_less_one(node: Node) -> Any:
+    """exp(x) - 1."""
+    from tvm import relax
+
+    return relax.op.subtract(relax.op.exp(node.inputs[0]), expressions.scalar(1.0, node.inputs[0]))
+
+
+def _reciprocal(node: Node) -> Any:
+    from tvm import relax
+
+    return relax.op.divide(expressions.scalar(1.0, node.inputs[0]), node.inputs[0])
+
+
+def _softsign(node: Node) -> Any:
+    from tvm import relax
+
+    value = node.inputs[0]
+    return relax.op.divide(value, relax.op.add(expressions.scalar(1.0, value), relax.op.abs(value)))
+
+
+def _quotient_or_zero(node: Node) -> Any:
+    """x / y, and 0 where y is."""
+    from tvm import relax
+
+    value, divisor = node.inputs
+    zero = expressions.scalar(0.0, divisor)
+    return relax.op.where(relax.op.equal(divisor, zero), zero, relax.op.divide(value, divisor))
+
+
+def _local_response(node: Node) -> Any:
+    found = [float(node.attribute(name)) for name in ("bias", "alpha", "beta")]
+    return expressions.local_response_norm(node.inputs[0], int(node.attribute("depth_radius")), *found)
+
+
 def _gelu(node: Node) -> Any:
     from tvm import relax
 
@@ -154,6 +195,12 @@ def _product(first: str, second: str) -> Operator:
     return convert
 
 
+def _einsum(node: Node) -> Any:
+    from tvm import relax
+
+    return relax.op.einsum(tuple(node.inputs), node.attribute("equation"))
+
+
 NAMED = {
     "Abs": "abs", "Add": "add", "AddV2": "add", "Sub": "subtract", "Mul": "multiply", "RealDiv": "divide",
     "Div": "divide", "Maximum": "maximum", "Minimum": "minimum", "Pow": "power", "FloorDiv": "floor_divide",
@@ -181,18 +228,26 @@ OPERATORS: dict[str, Operator] = {
     "BatchMatMulV3": _product("adj_x", "adj_y"),
     "BiasAdd": _bias_add,
     "Cast": _cast,
+    "DivNoNan": _quotient_or_zero,
+    "Einsum": _einsum,
     "Elu": _elu,
     "Erfc": _erfc,
+    "Expm1": _power_less_one,
     "IdentityN": _all_same,
     "FusedBatchNorm": _batch_norm,
     "FusedBatchNormV2": _batch_norm,
     "FusedBatchNormV3": _batch_norm,
     "Gelu": _gelu,
+    "Inv": _reciprocal,
+    "LRN": _local_response,
     "LeakyRelu": _leaky_relu,
+    "Log1p": _log_of_more,
     "LogSoftmax": _log_softmax,
     "MatMul": _product("transpose_a", "transpose_b"),
+    "Reciprocal": _reciprocal,
     "Relu6": _relu6,
     "Softmax": _softmax,
     "Softplus": _softplus,
+    "Softsign": _softsign,
     "SquaredDifference": _square_difference,
 }

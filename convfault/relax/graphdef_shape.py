@@ -188,16 +188,44 @@ def _batch_to_space(node: Node) -> Any:
     return relax.op.strided_slice(value, list(range(1, count + 1)), begin, end)
 
 
+def _largest(node: Node) -> Any:
+    """TopKV2: the k largest along the last axis, and where they are."""
+    from tvm import relax
+
+    found = relax.op.topk(node.inputs[0], int(node.constant(1)), axis=len(node.shape()) - 1, dtype="int32")
+    return [relax.TupleGetItem(found, 0), relax.TupleGetItem(found, 1)]
+
+
+def _reverse(node: Node) -> Any:
+    from tvm import relax
+
+    found = node.inputs[0]
+    for axis in node.constant(1).reshape(-1):
+        found = relax.op.flip(found, axis=int(axis) % len(node.shape()))
+    return found
+
+
+def _cumulative_sum(node: Node) -> Any:
+    from tvm import relax
+
+    if node.attribute("reverse"):
+        raise ValueError("a sum from behind")
+    axis = int(node.constant(1)) % len(node.shape())
+    return relax.op.cumsum(node.inputs[0], axis=axis, exclusive=bool(node.attribute("exclusive")))
+
+
 OPERATORS: dict[str, Operator] = {
     "BatchToSpaceND": _batch_to_space,
     "BroadcastTo": _broadcast,
     "ConcatV2": _concat,
+    "Cumsum": _cumulative_sum,
     "DepthToSpace": _depth_to_space,
     "ExpandDims": _reshape,
     "Fill": _fill,
     "GatherV2": _gather,
     "Pack": _pack,
     "Reshape": _reshape,
+    "ReverseV2": _reverse,
     "Slice": _slice,
     "SpaceToBatchND": _space_to_batch,
     "SpaceToDepth": _space_to_depth,
@@ -206,6 +234,7 @@ OPERATORS: dict[str, Operator] = {
     "Squeeze": _reshape,
     "StridedSlice": _strided_slice,
     "Tile": _tile,
+    "TopKV2": _largest,
     "Transpose": _transpose,
     "Unpack": _unpack,
 }

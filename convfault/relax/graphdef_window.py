@@ -101,6 +101,20 @@ def _pool(name: str) -> Operator:
     return convert
 
 
+def _pool_with_places(node: Node) -> Any:
+    """MaxPoolWithArgmax, as long as nobody asks where the maxima are."""
+    from tvm import relax
+
+    if node.operation.outputs[1].consumers():
+        raise ValueError("the places of the maxima")
+    size = tuple(node.attribute("ksize")[1:3])
+    strides, same = tuple(node.attribute("strides")[1:3]), node.attribute("padding") == "SAME"
+    sides = zip(node.shape()[1:3], size, strides, strict=True)
+    (top, bottom), (left, right) = [same_padding(*side) if same else (0, 0) for side in sides]
+    window = {"strides": strides, "padding": (top, left, bottom, right)}
+    return relax.op.nn.max_pool2d(node.inputs[0], pool_size=size, layout="NHWC", **window)
+
+
 def _pad(node: Node) -> Any:
     from tvm import relax
 
@@ -148,6 +162,7 @@ OPERATORS: dict[str, Operator] = {
     "Conv2DBackpropInput": _transposed,
     "DepthwiseConv2dNative": _depthwise,
     "MaxPool": _pool("max_pool2d"),
+    "MaxPoolWithArgmax": _pool_with_places,
     "MirrorPad": _mirror_pad,
     "Pad": _pad,
     "PadV2": _pad,

@@ -16,6 +16,7 @@ from convfault.relax.imported import (
     import_around,
 )
 from convfault.relax.known_onnx import known_node
+from convfault.relax.onnx_expand import expanded, seen_values
 from convfault.relax.onnx_fold import fold_sizes
 
 
@@ -23,7 +24,7 @@ def import_onnx(model: Model, batch: int) -> Imported:
     """Import an ``.onnx`` file, external data included; native names are those of the graph's values."""
     import onnx
 
-    proto = onnx.load(model.path)
+    proto = expanded(onnx.load(model.path), _known())
     fix_shapes(proto.graph, batch)
     fold_sizes(proto)
     return import_around(lambda refused: _attempt(proto, refused))
@@ -101,9 +102,12 @@ def _cut(proto: Any, refused: Mapping[str, str]) -> tuple[Any, tuple[Unsupported
     copy.CopyFrom(proto)
     del copy.graph.value_info[:]
     inferred = onnx.shape_inference.infer_shapes(copy).graph
-    known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
+    known = {value.name: value for value in (*inferred.value_info, *inferred.output) if _is_fixed(value)}
+    nodes = [node for node in copy.graph.node if node.output[0] in refused]
+    lacking = [name for node in nodes for name in node.output if name and name not in known]
+    known |= seen_values(proto, lacking) if lacking else {}
     unsupported = []
-    for node in [node for node in copy.graph.node if node.output[0] in refused]:
+    for node in nodes:
         values = [known.get(name) for name in node.output if name]
         if any(value is None for value in values):
             raise OperatorRefusedError(node.output[0], f"{node.op_type} is unknown, and so is the shape of its output")
@@ -111,7 +115,7 @@ def _cut(proto: Any, refused: Mapping[str, str]) -> tuple[Any, tuple[Unsupported
             UnsupportedOperator(
                 node.name or node.output[0],
                 node.op_type,
-                tuple(node.input),
+                tuple(_read(node)),
                 tuple(_spec(value) for value in values),
                 refused[node.output[0]],
                 known_node(copy, node, _spec(values[0]).shape),
@@ -120,6 +124,29 @@ def _cut(proto: Any, refused: Mapping[str, str]) -> tuple[Any, tuple[Unsupported
         copy.graph.input.extend(values)
         copy.graph.node.remove(node)
     return copy, tuple(unsupported)
+
+
+def _read(node: Any) -> list[str]:
+    """What a node reads, the nodes of its branches or loop included; some of it may be made there."""
+    inner = [item for attribute in node.attribute if attribute.HasField("g") for item in attribute.g.node]
+    return list(dict.fromkeys([*node.input, *(name for item in inner for name in _read(item))]))
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether a value is a tensor of known type and shape."""
+    tensor = value.type.tensor_type
+    return bool(
+        tensor.elem_type and tensor.HasField("shape") and all(side.HasField("dim_value") for side in tensor.shape.dim)
+    )
+
+
+def _known() -> set[str]:
+    """The operators that are imported."""
+    from tvm.relax.frontend.onnx.onnx_frontend import _get_convert_map
+
+    from convfault.relax.onnx_operators import OPERATORS
+
+    return {*_get_convert_map(), *OPERATORS, "If", "Constant"}
 
 
 def _importer_class() -> Any:
@@ -136,9 +163,7 @@ def _importer_class() -> Any:
             return dict(self._nodes)
 
         def _check_for_unsupported_ops(self, graph: Any) -> None:
-            from tvm.relax.frontend.onnx.onnx_frontend import _get_convert_map
-
-            known = {*_get_convert_map(), *OPERATORS, "If", "Constant"}
+            known = _known()
             for node in graph.node:
                 if node.op_type not in known or node.domain not in {"", "ai.onnx", "com.microsoft"}:
                     raise OperatorRefusedError(node.output[0], "TVM's importer does not know this operator")
@@ -148,6 +173,8 @@ def _importer_class() -> Any:
                 single = type(graph)()
                 single.node.append(node)
                 self._current = node.output[0]
+                if node.op_type == "If":
+                    raise OperatorRefusedError(self._current, "which branch runs depends on the picture")
                 try:
                     super()._construct_nodes(single)
                 except OperatorRefusedError:

@@ -125,14 +125,17 @@ def _converter_class(found: dict[str, Any]) -> Any:
         def convert_op_to_relax(self) -> None:
             for index in range(self.subgraph.OperatorsLength()):
                 operator = self.subgraph.Operators(index)
-                kind, outputs = self.get_op_code_str(operator), self.get_output_tensors(operator)
+                outputs = self.get_output_tensors(operator)
                 name = get_tensor_name(self.subgraph, outputs[0].tensor_idx)
-                if kind not in self.convert_map:
-                    raise OperatorRefusedError(name, "TVM's importer does not know this operator")
                 try:
+                    kind = self.get_op_code_str(operator)  # refuses a custom operator
+                    if kind not in self.convert_map and kind not in OPERATORS:
+                        raise OperatorRefusedError(name, "TVM's importer does not know this operator")
                     own = OPERATORS.get(kind)
                     result = own(self, operator) if own else None
                     result = self.convert_map[kind](op=operator) if result is None else result
+                except OperatorRefusedError:
+                    raise
                 except Exception as error:
                     raise OperatorRefusedError(name, first_line(error)) from error
                 if result is not None:
@@ -177,18 +180,24 @@ def _cut(tree: Any, refused: Mapping[str, str]) -> tuple[UnsupportedOperator, ..
     from ai_edge_litert import schema_py_generated as schema
 
     graph, names = tree.subgraphs[0], operator_names(schema)
+    types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     label = [tensor.name.decode() for tensor in graph.tensors]
     unsupported = []
     for operator in [item for item in graph.operators if label[item.outputs[0]] in refused]:
         code = tree.operatorCodes[operator.opcodeIndex]
         kind = names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
-        outputs = tuple(
-            TensorSpec(label[index], tuple(int(side) for side in graph.tensors[index].shape), "float32")
-            for index in operator.outputs
-        )
+        outputs = tuple(_cut_spec(label[index], graph.tensors[index], types) for index in operator.outputs)
         inputs = tuple(label[index] for index in operator.inputs if index >= 0)
         custom = code.customCode.decode() if kind == "CUSTOM" and code.customCode else kind
         unsupported.append(UnsupportedOperator(outputs[0].name, custom, inputs, outputs, refused[outputs[0].name]))
         graph.inputs = [*graph.inputs, *operator.outputs]
         graph.operators.remove(operator)
     return tuple(unsupported)
+
+
+def _cut_spec(name: str, tensor: Any, types: Mapping[int, str]) -> TensorSpec:
+    """An output of an operator that is taken out."""
+    shape = [] if tensor.shape is None else [int(side) for side in tensor.shape]
+    if any(side < 0 for side in shape):
+        raise OperatorRefusedError(name, "the shape of its result depends on the picture")
+    return TensorSpec(name, tuple(shape), types[tensor.type])

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import sys
+import operator
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from convfault.errors import ShapeError, TrustError
 from convfault.model import Model, TensorSpec
-from convfault.native import torch_names
+from convfault.native import torch_archive, torch_function, torch_names
 from convfault.relax import known_torch
-from convfault.relax.imported import (
-    Imported,
-    OperatorRefusedError,
-    Origin,
-    UnsupportedOperator,
-    first_line,
-    import_around,
-)
-from convfault.relax.torch_operators import OPERATORS, refusal, static_number, static_shape
+from convfault.relax.imported import Imported, Origin, UnsupportedOperator, import_around
+from convfault.relax.torch_importer import importer_class, tensors_of, type_of
+from convfault.relax.torch_nodes import static_shape
 
 
 def import_exported(model: Model, batch: int) -> Imported:
     """Import a ``.pt2``; native names are those of the exported graph's nodes, and of parameters in the state dict."""
-    import torch
-
-    program = torch.export.load(model.path)
+    program = torch_archive.load(model)
     return import_around(lambda refused: _attempt(program, batch, refused))
 
 
@@ -37,29 +28,25 @@ def import_function(model: Model, batch: int) -> Imported:
 
     if not model.trusted:
         raise TrustError(f"{model.path} executes code: pass --trust if you trust it")
-    module_name, _, function = model.path.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    module = getattr(__import__(module_name, fromlist=[function]), function)()
-    if model.weights:
-        module.load_state_dict(torch.load(model.weights, map_location="cpu", weights_only=True))
-    program = torch.export.export(module.eval(), (torch.zeros(_example_shape(model, batch)),))
+    module = torch_function.load(model)
+    examples = tuple(torch_function.example(spec).to(getattr(torch, spec.dtype)) for spec in _inputs(model, batch))
+    program = torch.export.export(module, examples)
     return import_around(lambda refused: _attempt(program, batch, refused))
 
 
-def _example_shape(model: Model, batch: int) -> tuple[int, ...]:
+def _inputs(model: Model, batch: int) -> tuple[TensorSpec, ...]:
+    """All inputs with the batch fixed."""
     if model.signature is not None:
-        shape = (batch, *model.signature.inputs[0].shape[1:])
-    elif model.preprocessing is not None:
-        shape = (batch, model.preprocessing.depth, *model.preprocessing.size)
-    else:
+        return tuple(TensorSpec(spec.name, (batch, *spec.shape[1:]), spec.dtype) for spec in model.signature.inputs)
+    if model.preprocessing is None:
         raise ShapeError(f"the input size of {model.path} is unknown: give its preprocessing")
-    return tuple(int(side or 224) for side in shape)
+    return (TensorSpec("input", (batch, model.preprocessing.depth, *model.preprocessing.size), "float32"),)
 
 
 def _attempt(program: Any, batch: int, refused: Mapping[str, str]) -> Imported:
     import torch
 
-    importer = _importer_class()(batch, refused)
+    importer = importer_class()(batch, refused)
     module = importer.from_exported_program(
         program,
         keep_params_as_input=False,
@@ -97,8 +84,7 @@ def _constants(module: Any, importer: Any, program: Any, targets: Mapping[str, s
 
 
 def _spec(node: Any, batch: int) -> TensorSpec:
-    value = node.meta["val"]
-    return TensorSpec(node.name, static_shape(value, batch), str(value.dtype).removeprefix("torch."))
+    return TensorSpec(node.name, *type_of(node.meta["val"], batch))
 
 
 def _origin(node: Any) -> Origin:
@@ -113,80 +99,15 @@ def _origin(node: Any) -> Origin:
 def _unsupported(node: Any, batch: int, reason: str, names: Mapping[str, str]) -> UnsupportedOperator:
     """``names``: node → what the tensor is called in the imported model."""
     inputs = tuple(names.get(item.name, item.name) for item in node.all_input_nodes)
-    output = replace(_spec(node, batch), name=names.get(node.name, node.name))
-    shape = static_shape(node.meta["val"], batch)
-    layer = known_torch.known(node.target.__name__, known_torch.arguments_of(node), shape)
-    return UnsupportedOperator(output.name, str(node.target), inputs, (output,), reason, layer)
-
-
-def _importer_class() -> Any:
-    """TVM's importer with a static batch, and able to leave operators out."""
-    from tvm import relax
-    from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
-
-    class NamedImporter(ExportedProgramImporter):  # type: ignore[misc]
-        def __init__(self, batch: int, refused: Mapping[str, str]) -> None:
-            super().__init__()
-            self.batch, self._refused = batch, refused
-            self._parameters: list[Any] = []
-
-        def create_input_vars(self, exported_program: Any) -> Any:
-            parameters, inputs, _ = super().create_input_vars(exported_program)
-            fixed = {}
-            for name, variable in inputs.items():
-                fixed[name] = variable
-            for node in exported_program.graph.nodes:
-                if node.name in inputs or node.name in self._refused:
-                    spec = _spec(node, self.batch)
-                    fixed[node.name] = relax.Var(node.name, relax.TensorType(spec.shape, spec.dtype))
-            self._parameters = list(parameters.items())
-            self._inputs = fixed
-            return parameters, fixed, {}
-
-        def _check_unsupported_func_type(self, nodes: Any) -> None:
-            """Each node is tried by itself."""
-
-        convert_map: dict[str, Any]
-
-        def _translate_fx_graph(self, graph_module: Any, nodes: Any, inputs_vars: Any, custom_ops: Any = None) -> Any:
-            convert = self.convert_map
-
-            def one(name: str) -> Any:
-                return lambda node: self._one(convert, name, node)
-
-            self.convert_map = {
-                node.target.__name__: one(node.target.__name__) for node in nodes if callable(node.target)
-            }
-            try:
-                return super()._translate_fx_graph(graph_module, nodes, inputs_vars, custom_ops)
-            finally:
-                self.convert_map = convert
-
-        def _one(self, convert: Mapping[str, Any], name: str, node: Any) -> Any:
-            if node.name in self._refused:
-                return self._inputs[node.name]
-            number = static_number(node, self.batch)
-            if number is not None:
-                return number
-            if name not in convert and name not in OPERATORS:
-                raise OperatorRefusedError(node.name, "TVM's importer does not know this operator")
-            if reason := refusal(name, node):
-                raise OperatorRefusedError(node.name, reason)
-            try:
-                return OPERATORS[name](self, node) if name in OPERATORS else convert[name](node)
-            except Exception as error:
-                raise OperatorRefusedError(node.name, first_line(error)) from error
-
-        def bound_constants(self, module: Any) -> dict[str, Any]:
-            """Placeholder name → constant: what the calls of the finished module have where ours had a variable."""
-            mine = {hash(variable): name for name, variable in self._parameters}
-            found: dict[str, Any] = {}
-            for before, after in zip(self._bindings(self.block_builder.get()), self._bindings(module), strict=True):
-                pairs = zip(getattr(before.value, "args", ()), getattr(after.value, "args", ()), strict=True)
-                found.update({mine[hash(old)]: new for old, new in pairs if hash(old) in mine})
-            return found
-
-        def _bindings(self, module: Any) -> list[Any]:
-            return [binding for block in module["main"].body.blocks for binding in block.bindings]
-
-    return NamedImporter
+    tensors = tensors_of(node)
+    readers = {reader.args[1]: reader for reader in node.users if reader.target is operator.getitem}
+    titles = {place: readers[place].name if place in readers else f"{node.name}.{place}" for place in tensors}
+    titles[None] = node.name
+    outputs = tuple(
+        TensorSpec(names.get(titles[place], titles[place]), *type_of(value, batch)) for place, value in tensors.items()
+    )
+    layer = None
+    if None in tensors:
+        shape = static_shape(tensors[None], batch)
+        layer = known_torch.known(node.target.__name__, known_torch.given_arguments(node), shape)
+    return UnsupportedOperator(names.get(node.name, node.name), str(node.target), inputs, outputs, reason, layer)

@@ -16,11 +16,15 @@ affine                 ``scale``, ``shift``, each (C) on the last axis or a scal
 batch_norm             before normalization only: ``epsilon``; inputs: value, gamma, beta, mean, variance
 normalize              (x - mean) / sqrt(variance + epsilon) over ``axes``, of each of ``groups`` groups of channels
                        (absent: one); ``epsilon``
+local_response         x / (``bias`` + ``alpha`` * mean of x² over ``size`` neighbours along ``axis``) ** ``beta``, with
+                       zeros as neighbours beyond the edges, ``padding`` of them
 clip                   ``minimum``, ``maximum`` (relu: 0, inf; relu6: 0, 6)
 leaky_relu             ``slope``; prelu: ``slopes`` as a parameter
 elu                    ``alpha``
+topk, sort, argsort    ``axis``; of a topk ``output``: 0 its values, 1 their places
 softplus               ``beta``, ``threshold`` (inf: none that float32 can tell)
 max_pool               ``size``, ``strides``, ``padding``, ``dilation``
+adaptive_average_pool  ``size`` of the result
 average_pool           the same and ``count_padding``: whether the padding counts in the divisor; ``divisor``
                        (absent: the pixels counted), ``uncounted``: padding at each edge that does not count (absent:
                        none)

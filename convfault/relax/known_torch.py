@@ -41,7 +41,7 @@ def factors(arguments: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if height is None or width is None else (float(height), float(width))
 
 
-def arguments_of(node: Any) -> dict[str, Any]:
+def given_arguments(node: Any) -> dict[str, Any]:
     """The arguments of a node that were given, by name."""
     schema = getattr(node.target, "_schema", None)
     names = [argument.name for argument in schema.arguments] if schema is not None else []

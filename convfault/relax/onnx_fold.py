@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convfault.relax.onnx_windows import pad_explicitly, split_sequences
+
 FOLDED = frozenset(
     {
-        "Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather", "Identity",
-        "Mul", "Range", "Reshape", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+        "Add", "And", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather",
+        "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Mod", "Mul", "Not", "Or", "Range",
+        "ReduceMax", "ReduceMin", "ReduceProd", "Reshape", "Slice", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze",
+        "Where",
     }
 )  # fmt: skip
 SMALL = 4096
@@ -22,18 +26,54 @@ SMALL = 4096
 Values = dict[str, npt.NDArray[Any]]
 
 
+STARTS = frozenset({"ConstantOfShape", "If", "Shape", "Size", "SplitToSequence"})
+"""Operators that a computation of sizes begins with, or that wait for its result."""
+
+
 def fold_sizes(model: Any) -> None:
-    """Replace every size that can be computed by an initializer of the same name, in place."""
-    if not any(node.op_type in {"Shape", "ConstantOfShape"} for node in model.graph.node):
+    """Replace every size that can be computed by an initializer of the same name, in place.
+
+    What hangs on sizes alone is settled on the way: which branch runs, how long the parts of a sequence are, and how
+    wide a padding is that is given as a word.
+    """
+    words = any(item.name == "auto_pad" and item.s != b"NOTSET" for node in model.graph.node for item in node.attribute)
+    if not words and not any(node.op_type in STARTS for node in model.graph.node):
         return
-    constants = _constants(model.graph)
+    constants, shapes = _constants(model.graph), _shapes(model)
     for _ in range(len(model.graph.node)):
-        shapes = _shapes(model)
         done = [node for node in model.graph.node if _folded(node, model, constants, shapes)]
         for node in done:
             model.graph.node.remove(node)
-        if not done:
-            return
+        branches = _choose_branches(model.graph, constants)
+        split_sequences(model.graph, constants, shapes)
+        if not done and not branches:
+            break
+        if branches:
+            constants = _constants(model.graph)
+        shapes = _shapes(model)
+    pad_explicitly(model.graph, shapes)
+
+
+def _choose_branches(graph: Any, constants: Values) -> bool:
+    """Put the nodes of the branch that runs in the place of every ``If`` whose condition is known, in place."""
+    import onnx
+
+    chosen = [node for node in graph.node if node.op_type == "If" and node.input[0] in constants]
+    for node in chosen:
+        wanted = "then_branch" if constants[node.input[0]].reshape(-1)[0] else "else_branch"
+        branch = next(item.g for item in node.attribute if item.name == wanted)
+        results = [value.name for value in branch.output]
+        joints = [
+            onnx.helper.make_node("Identity", [inner], [outer], name=f"{node.name}/{outer}")
+            for inner, outer in zip(results, node.output, strict=True)
+        ]
+        place = list(graph.node).index(node)
+        nodes = [*graph.node[:place], *branch.node, *joints, *graph.node[place + 1 :]]
+        graph.initializer.extend(branch.initializer)
+        copies = [onnx.NodeProto.FromString(item.SerializeToString()) for item in nodes]
+        del graph.node[:]
+        graph.node.extend(copies)
+    return bool(chosen)
 
 
 def _constants(graph: Any) -> Values:
@@ -82,6 +122,8 @@ def _folded(node: Any, model: Any, constants: Values, shapes: dict[str, list[int
         start = next((a.i for a in node.attribute if a.name == "start"), 0)
         end = next((a.i for a in node.attribute if a.name == "end"), None)
         values = [np.asarray(shapes[node.input[0]][start:end], np.int64)]
+    elif node.op_type == "Size" and node.input[0] in shapes:
+        values = [np.asarray(int(np.prod(shapes[node.input[0]])), np.int64)]
     elif node.op_type in FOLDED and node.input and all(name in constants or not name for name in node.input):
         values = _run(node, model, constants)
     else:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from convfault.relax import expressions, known_onnx
 
 Operator = Callable[[Sequence[Any], Mapping[str, Any]], Any]
-PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
 
 def constant(expression: Any) -> npt.NDArray[Any] | None:
@@ -77,6 +77,13 @@ def _folded(name: str) -> Operator:
         return None if len(inputs) < 2 else found
 
     return fold
+
+
+def _einsum(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    from tvm import relax
+
+    equation = attributes["equation"]
+    return relax.op.einsum(tuple(inputs), equation.decode() if isinstance(equation, bytes) else equation)
 
 
 def _elu(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
@@ -147,6 +154,7 @@ def _tile(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
 OPERATORS: dict[str, Operator] = {
     "Celu": _celu,
     "Clip": clip,
+    "Einsum": _einsum,
     "Elu": _elu,
     "Gelu": _gelu,
     "GroupNormalization": _group_norm,

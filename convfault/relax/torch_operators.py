@@ -5,11 +5,14 @@ Each function takes TVM's importer and the graph's node, and gives the Relax exp
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 from convfault.relax import expressions, known_torch
 from convfault.relax.expressions import scalar
+from convfault.relax.torch_nodes import arguments_of, static_shape, static_side, value_of
+from convfault.relax.torch_statistics import OPERATORS as STATISTICS
 
 Operator = Callable[[Any, Any], Any]
 
@@ -39,27 +42,6 @@ def batch_norm(importer: Any, node: Any) -> Any:
     return importer.block_builder.emit(relax.TupleGetItem(importer.block_builder.emit(normalized), 0))
 
 
-def static_number(node: Any, batch: int) -> int | None:
-    """The number that a node of the graph stands for when the batch is fixed: a size, or what is computed of sizes."""
-    value = node.meta.get("val")
-    if not hasattr(value, "node") and not (isinstance(value, int) and not isinstance(value, bool)):
-        return None
-    return static_side(value, batch)
-
-
-def static_side(side: Any, batch: int) -> int:
-    """One side of a torch shape, which may be an expression of the batch."""
-    if isinstance(side, int):
-        return side
-    expression = side.node.expr
-    return int(expression.subs(dict.fromkeys(expression.free_symbols, batch)))
-
-
-def static_shape(value: Any, batch: int) -> tuple[int, ...]:
-    """The shape of a traced torch tensor when the batch is fixed."""
-    return tuple(static_side(side, batch) for side in value.shape)
-
-
 def reshape(importer: Any, node: Any) -> Any:
     """View, flatten, squeeze and the like: the result's shape is known."""
     from tvm import relax
@@ -68,25 +50,12 @@ def reshape(importer: Any, node: Any) -> Any:
     return importer.block_builder.emit(relax.op.reshape(importer.env[node.args[0]], shape))
 
 
-def _value(importer: Any, node: Any) -> Any:
-    return importer.env[node.args[0]]
-
-
-def _arguments(node: Any) -> dict[str, Any]:
-    """All arguments of a call by name, defaults included."""
-    found = {}
-    for position, argument in enumerate(node.target._schema.arguments):
-        given = node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
-        found[argument.name] = argument.default_value if given is None else given
-    return found
-
-
 def elu(importer: Any, node: Any) -> Any:
     """``elu(x, alpha, scale, input_scale)``: scale * elu(x * input_scale) with one alpha."""
     from tvm import relax
 
-    found, emit = _arguments(node), importer.block_builder.emit
-    value = _value(importer, node)
+    found, emit = arguments_of(node), importer.block_builder.emit
+    value = value_of(importer, node)
     scaled = emit(relax.op.multiply(value, scalar(float(found["input_scale"]), value)))
     bent = emit(expressions.elu(scaled, float(found["alpha"])))
     return emit(relax.op.multiply(bent, scalar(float(found["scale"]), value)))
@@ -97,14 +66,14 @@ def _by(build: Callable[[Any, Any, dict[str, Any]], Any]) -> Operator:
 
     def convert(importer: Any, node: Any) -> Any:
         builder = importer.block_builder
-        return builder.emit(build(builder, _value(importer, node), _arguments(node)))
+        return builder.emit(build(builder, value_of(importer, node), arguments_of(node)))
 
     return convert
 
 
 def stack(importer: Any, node: Any) -> Any:
     """TVM has an operator for it that other formats do not."""
-    found, builder = _arguments(node), importer.block_builder
+    found, builder = arguments_of(node), importer.block_builder
     values = [importer.env[item] for item in found["tensors"]]
     return builder.emit(expressions.stack(builder, values, int(found["dim"])))
 
@@ -114,7 +83,7 @@ def layer_norm(importer: Any, node: Any) -> Any:
     import numpy as np
     from tvm import relax
 
-    found, builder, value = _arguments(node), importer.block_builder, _value(importer, node)
+    found, builder, value = arguments_of(node), importer.block_builder, value_of(importer, node)
     shape = tuple(static_side(side, importer.batch) for side in found["normalized_shape"])
     dtype = str(value.ty.dtype)
     scale, shift = (
@@ -131,7 +100,7 @@ def _extreme(name: str) -> Operator:
     def convert(importer: Any, node: Any) -> Any:
         from tvm import relax
 
-        found, value = _arguments(node), _value(importer, node)
+        found, value = arguments_of(node), value_of(importer, node)
         function = getattr(relax.op, name)
         axes = list(found["dim"]) or None
         return importer.block_builder.emit(function(value, axis=axes, keepdims=bool(found["keepdim"])))
@@ -143,8 +112,8 @@ def adaptive_max_pool(importer: Any, node: Any) -> Any:
     """The largest value of the whole picture, or of equal parts of it; the places (second result) are not given."""
     from tvm import relax
 
-    value, emit = _value(importer, node), importer.block_builder.emit
-    sides, result = expressions.shape_of(value)[2:], tuple(int(side) for side in _arguments(node)["output_size"])
+    value, emit = value_of(importer, node), importer.block_builder.emit
+    sides, result = expressions.shape_of(value)[2:], tuple(int(side) for side in arguments_of(node)["output_size"])
     if result == (1, 1):
         return emit(relax.op.max(value, axis=[2, 3], keepdims=True)), None
     if any(side % part for side, part in zip(sides, result, strict=True)):
@@ -176,7 +145,7 @@ def upsample_nearest(importer: Any, node: Any) -> Any:
 
     shape = static_shape(node.meta["val"], importer.batch)
     found = relax.op.image.resize2d(
-        _value(importer, node),
+        value_of(importer, node),
         tuple(shape[2:]),
         layout="NCHW",
         method="nearest_neighbor",
@@ -190,7 +159,7 @@ def convolution_same(importer: Any, node: Any) -> Any:
     """``conv2d`` with its padding as a word: the odd pixel goes behind."""
     from tvm import relax
 
-    found, emit = _arguments(node), importer.block_builder.emit
+    found, emit = arguments_of(node), importer.block_builder.emit
     value, weight = (importer.env[found[name]] for name in ("input", "weight"))
     strides, dilation = ([int(step) for step in _two(found[name])] for name in ("stride", "dilation"))
     totals = [step * (side - 1) for side, step in zip(expressions.shape_of(weight)[2:], dilation, strict=True)]
@@ -229,6 +198,7 @@ RESHAPES = (
 )
 
 OPERATORS: dict[str, Operator] = {
+    **STATISTICS,
     **dict.fromkeys(RESHAPES, reshape),
     "adaptive_max_pool2d.default": adaptive_max_pool,
     "alpha_dropout.default": same,
@@ -269,6 +239,12 @@ def _in_training(name: str, node: Any) -> str | None:
     return None
 
 
+def _with_places(name: str, node: Any) -> str | None:
+    read = any(reader.target is operator.getitem and reader.args[1] == 1 and reader.users for reader in node.users)
+    return "TVM gives zeros for the places of the maxima" if name.startswith("max_pool") and read else None
+
+
 def refusal(name: str, node: Any) -> str | None:
     """Why TVM must not import this node: cases in which it is known to compute something else."""
-    return known_torch.refusal(name, known_torch.arguments_of(node)) or _in_training(name, node)
+    known = known_torch.refusal(name, known_torch.given_arguments(node))
+    return known or _with_places(name, node) or _in_training(name, node)

@@ -53,16 +53,15 @@ class Edits:
 
 
 def rows(report: Report) -> tuple[Row, ...]:
-    """What a person wants to know first, as it was and as it is; empty when no file was written."""
+    """What a person wants to know first, as it was and as it is; empty when nothing was mended."""
     mended = repair_wording.after(report)
-    if mended is None:
+    if mended is None or not repair_wording.mended(report):
         return ()
     was = {figure.name: figure for figure in wording.figures(report.comparison)}
     now = {figure.name: figure for figure in wording.figures(mended)}
-    same = report.comparison.images == mended.images
-    names = [name for name in {**was, **now} if name != "top-1 accuracy" and not (name == "pictures" and same)]
-    found = [_row(report, name, was.get(name), now.get(name)) for name in names]
-    return (*found, *_accuracy(report), _size(report))
+    found = [_row(report, name, was.get(name), now.get(name)) for name in {**was, **now} if name != "top-1 accuracy"]
+    told = [row for row in found if row.name not in {"pictures", "NaN or infinite"} or row.before != row.after]
+    return (*told, *_accuracy(report), _size(report))
 
 
 def changes(report: Report) -> tuple[Changes, ...]:
@@ -100,7 +99,8 @@ def some(points: Sequence[Record], most: int) -> list[Record]:
 
 def _row(report: Report, name: str, was: wording.Figure | None, now: wording.Figure | None) -> Row:
     notes = dict.fromkeys(figure.note for figure in (was, now) if figure and figure.note)
-    bad = now is not None and now.bad and not report.verified
+    labels_only = (report.repaired or {})["goal"] == repair_wording.LABELS and name != "top-1 disagreement"
+    bad = now is not None and now.bad and not report.verified and not labels_only
     state = "bad" if bad else "good" if was and was.bad and now and not now.bad else ""
     before, after = (figure.value if figure else wording.NONE for figure in (was, now))
     return Row(name, before, after, " → ".join(notes), state)

@@ -25,9 +25,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Section:
-    """All that the page says of the repair. ``file`` is empty when nothing was written; ``holds`` is about held out."""
+    """All that the page says of the repair; ``file`` is empty if nothing was written, ``holds`` is of ``held_out``."""
 
-    outcome: str
+    mended: bool
     rows: tuple[Row, ...]
     held_out: str
     holds: bool
@@ -52,7 +52,7 @@ def section(report: Report) -> Section | None:
     file: Mapping[str, Any] = report.repaired or {}
     mended, points = repair_wording.after(report), file.get("curve", ())
     return Section(
-        outcome=repair_wording.outcome(report),
+        mended=repair_wording.mended(report),
         rows=repair_groups.rows(report),
         held_out=repair_wording.held_out(report),
         holds=repair_wording.holds(report),

@@ -10,7 +10,8 @@ from convfault.render import plots, repair_wording, wording
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIZE = (5.6, 2.6)
+SIZE = (4.6, 2.6)
+"""Inches of 72 points, as wide as the histogram beside it."""
 MEGABYTE = 1e6
 
 Point = Mapping[str, Any]

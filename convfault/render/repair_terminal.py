@@ -43,8 +43,9 @@ def files(report: Report) -> tuple[tuple[str, tuple[str, ...]], ...]:
         return ()
     paths = [repaired["path"], *([repaired["patch"]] if repaired["patch"] else [])]
     replay = repair_wording.replay(report)
-    heading = "repaired file" + (" and its patch" if repaired["patch"] else "")
-    return (heading, tuple(paths)), ("to repair another copy", (replay,) if replay else ())
+    heading = "repaired file" if repaired["reached"] else "file that was written"
+    heading += ", and its patch" if repaired["patch"] else ""
+    return (heading, tuple(paths)), ("to make this repair again", (replay,) if replay else ())
 
 
 def _figures(report: Report, width: int) -> Iterator[Line]:
@@ -85,7 +86,8 @@ def _edits(report: Report) -> Iterator[Line]:
             continue
         grid = columns(2)
         for group in found[:SHOWN]:
-            facts = "  ".join(fact for fact in (group.faults, group.cost, group.left) if fact)
+            round_ = f"round {group.round}" if group.round > 1 else ""
+            facts = "  ".join(fact for fact in (round_, group.faults, group.cost, group.left) if fact)
             told = (as_text(group.title, "bold"), as_text(group.reason), as_text(facts, "dim"))
             grid.add_row(
                 as_text(group.strategy, "green" if accepted else "dim"),

@@ -45,14 +45,19 @@ def tried(report: Report) -> bool:
     return report.command == COMMAND or report.repaired is not None or bool(report.repairs)
 
 
+def mended(report: Report) -> bool:
+    """Whether a file was written that is not the target as it came."""
+    return report.repaired is not None and outcome(report) != NEEDLESS
+
+
 def outcome(report: Report) -> str:
     """``repaired``, ``improved``, ``failed``, or ``needless`` where the models agreed from the start."""
     if report.comparison.verdict == AGREE and not (report.repaired or {}).get("changes"):
         return NEEDLESS
     if report.verified:
         return REPAIRED
-    mended = after(report)
-    return IMPROVED if mended and _distance(mended) < _distance(report.comparison) else FAILED
+    found = after(report)
+    return IMPROVED if found and _distance(found) < _distance(report.comparison) else FAILED
 
 
 def after(report: Report) -> Comparison | None:
@@ -62,15 +67,16 @@ def after(report: Report) -> Comparison | None:
 
 def headline(report: Report) -> str:
     """What the target did and what the repaired file does."""
-    state, mended = outcome(report), after(report)
+    state, found = outcome(report), after(report)
     if state == NEEDLESS:
         return f"{wording.headline(report)} There is nothing to repair."
-    if mended is None:
+    if found is None:
         return f"{_before(report)} {_nothing_written(report)}"
     if state == REPAIRED:
-        return f"{_before(report)} {_mended(report, mended)}"
+        warning = "" if holds(report) else " On pictures held out it does not."
+        return f"{_before(report)} {_success(report, found)}{warning}"
     nearer = "is nearer to the source, but" if state == IMPROVED else "is no better:"
-    return f"{_before(report)} The file that was written {nearer} {_still(mended)}."
+    return f"{_before(report)} The file that was written {nearer} {_still(found)}."
 
 
 def held_out(report: Report) -> str:
@@ -85,7 +91,7 @@ def held_out(report: Report) -> str:
         said.append(f"gives another top label on {flips:,}" if flips else "gives the source's top label on every one")
     off = "has values that are NaN or infinite" if error is None else f"is off by {wording.number(error)} at most"
     start = f"On {wording.plural(images, 'picture')} that the repair did not look at, the repaired file"
-    end = "." if known["reached"] else ": the repair does not hold for other pictures."
+    end = ": the repair does not hold for other pictures." if report.verified and not known["reached"] else "."
     return f"{start} {' and '.join([*said, off])}{end}"
 
 
@@ -96,16 +102,20 @@ def holds(report: Report) -> bool:
 
 
 def left(error: float | None, rate: float | None) -> str:
-    """What an edit leaves: empty where nothing was measured."""
+    """What an edit leaves: empty where nothing was measured; an error beside labels that is None is not finite."""
     flips = "" if rate is None else f"{wording.percent(rate)} of labels flip" if rate else "no label flips"
-    size = "" if error is None else f"off by {wording.number(error)}"
+    off = "" if rate is None else "NaN or infinite"
+    size = off if error is None else f"off by {wording.number(error)}"
     return "; ".join(text for text in (flips, size) if text)
 
 
 def reasons(report: Report) -> tuple[str, ...]:
-    """Why the file that was written did not reach its goal."""
-    mended = after(report)
-    return () if mended is None or report.verified else mended.reasons
+    """Why the file that was written did not reach its goal, where the headline does not say it all."""
+    found = after(report)
+    if found is None or report.verified:
+        return ()
+    # where only labels are asked for, values are off and may be
+    return found.reasons if (report.repaired or {})["goal"] != LABELS or found.verdict == CRASH else ()
 
 
 def notes(report: Report) -> tuple[str, ...]:
@@ -148,29 +158,29 @@ def _before(report: Report) -> str:
     return f"Over {pictures}, the target's values were not the source's within the tolerance."
 
 
-def _mended(report: Report, mended: Comparison) -> str:
-    flips = wording.count(mended.top1_disagreement, mended.images)
+def _success(report: Report, found: Comparison) -> str:
+    flips = wording.count(found.top1_disagreement, found.images)
     if (report.repaired or {})["goal"] == LABELS:
-        where = f"all but {flips:,} of {mended.images:,} pictures" if flips else "every picture"
+        where = f"all but {flips:,} of {found.images:,} pictures" if flips else "every picture"
         return f"The repaired file is still quantized and gives the source's top label on {where}."
     ties = f"; {wording.plural(flips, 'flip')} of top labels within the tolerance" if flips else ""
     return f"The repaired file answers as the source does{ties}."
 
 
-def _still(mended: Comparison) -> str:
-    pictures = wording.plural(mended.images, "picture")
-    if mended.verdict == CRASH:
+def _still(found: Comparison) -> str:
+    pictures = wording.plural(found.images, "picture")
+    if found.verdict == CRASH:
         return "it cannot be run"
-    if flips := wording.count(mended.top1_disagreement, mended.images):
+    if flips := wording.count(found.top1_disagreement, found.images):
         return f"it gives another top label on {flips:,} of {pictures}"
-    if mended.max_abs_error is None:
+    if found.max_abs_error is None:
         return "it has values that are NaN or infinite"
-    return f"its values are off by up to {wording.number(mended.max_abs_error)} over {pictures}"
+    return f"its values are off by up to {wording.number(found.max_abs_error)} over {pictures}"
 
 
 def _nothing_written(report: Report) -> str:
     if not report.repairs:
         return "There was no edit to try: nothing was written."
     if any(repair["accepted"] for repair in report.repairs):
-        return "The edits that would help could not be written into the file."
+        return "No edit held up in a file that was written and run: nothing was kept."
     return f"Of {wording.plural(len(report.repairs), 'edit')} tried none helps: nothing was written."

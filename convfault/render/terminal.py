@@ -53,13 +53,14 @@ def _lines(report: Report, width: int) -> Iterator[Line]:
     yield ""
     yield _verdict(report)
     yield _route(report)
+    mended = repair_wording.mended(report)
     if repair_wording.tried(report):
         yield from repair_terminal.result(report, width)
-    if not report.repaired:
+    if not mended:
         yield from _figures(report)
-    yield from section("why it differed" if report.repaired else "why", wording.reasons(report))
+    yield from section("why it differed" if mended else "why", wording.reasons(report))
     yield from _log(report)
-    if not report.repaired:  # those of the target as it came are on the page
+    if not mended:  # the page shows those of the target as it came
         yield from _worst(report, width)
     yield from fault_terminal.faults(report, width)
     yield from section("assumed", report.assumptions)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convfault.localization import faults
+from convfault.localization.case import Case
 from convfault.localization.effect import Deviation, Effect, usable
 from convfault.localization.examine import Examination, Stages, examine
 from convfault.localization.suspect import Suspect
@@ -16,7 +17,6 @@ from convfault.model import Model
 from convfault.relax import store
 from convfault.relax.canonical import canonical
 from convfault.relax.edits import Edit
-from convfault.relax.graph import Graph
 from convfault.relax.import_model import import_model
 from convfault.repairing import precision
 from convfault.repairing.order import AGREE, LABELS, PREPROCESSING, Order
@@ -40,10 +40,12 @@ def strategy(suspect: Suspect) -> str:
     return suspect.kind
 
 
-def describe(graph: Graph, suspect: Suspect) -> str:
+def describe(case: Case, suspect: Suspect) -> str:
     """What the edit of a suspect does, in one line of native names."""
-    layer = graph[suspect.target] if suspect.target is not None and suspect.target in graph else None
-    place = suspect.target_location or faults.location(layer, suspect.attribute) or suspect.source_location
+    place = suspect.target_location or suspect.source_location
+    for subject, name in ((case.source, suspect.source), (case.target, suspect.target)):
+        if name is not None and name in subject.graph and not suspect.target_location:
+            place = faults.location(subject.graph[name], suspect.attribute) or place
     what = suspect.attribute if suspect.kind in {"parameters", "hyperparameters"} and suspect.attribute else None
     told = f"restore {what}" if what else f"undo {suspect.cause.replace('_', ' ')}"
     return f"{told} of {place}" if place else told
@@ -188,7 +190,7 @@ class _Mending:
         small = [(rank, replace(suspect, edit=precision.halved(self.graph, suspect)), e) for rank, suspect, e in order]
         self._keep([*fixed, *small])
         candidates = [
-            {"fault_id": f"F{item[0]}", "edit": describe(self.graph, item[1]), "bytes": size}
+            {"fault_id": f"F{item[0]}", "edit": describe(self.case, item[1]), "bytes": size}
             for item, (_, size) in zip(order, ranked, strict=True)
         ]
         return self._record(found, (), fixed=len(fixed), candidates=candidates)
@@ -198,7 +200,7 @@ class _Mending:
     def _keep(self, chosen: Sequence[Candidate]) -> None:
         written = [item for item in chosen if not self._beside(item[1])]
         target = {"format": self.model.format, "sha256": self.model.sha256, "name": self.model.name}
-        texts = tuple(describe(self.graph, item[1]) for item in written)
+        texts = tuple(describe(self.case, item[1]) for item in written)
         Patch(target, (tuple(_edits(written)),), (texts,)).write(self.patch)
 
     def _tell(self, candidates: Sequence[Candidate], found: Search) -> None:
@@ -211,7 +213,7 @@ class _Mending:
             {
                 "fault_id": f"F{item[0]}",
                 "strategy": strategy(item[1]),
-                "edit": describe(self.graph, item[1]),
+                "edit": describe(self.case, item[1]),
                 "accepted": accepted,
                 "reason": reason,
                 "max_abs_error_left": _finite(left.max_abs_error) if left else None,

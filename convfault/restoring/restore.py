@@ -33,14 +33,20 @@ PROGRESS = 0.9
 
 FUNCTION = "convfault.repairing.mend:run"
 
+CANNOT_RUN = "a repaired file was written and given up, as it cannot be run"
+
 
 @dataclass(frozen=True)
 class Restoration:
-    """What a repair did: the first round's findings, every attempt, and what was written (None: nothing)."""
+    """What a repair did: the first round's findings, every attempt, and what was written (None: nothing).
+
+    ``notes`` say what else happened, also where nothing was written.
+    """
 
     findings: Findings
     repairs: tuple[Mapping[str, Any], ...] = ()
     repaired: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,11 +96,13 @@ class _Restoring:
         if (best is None or not best.proof.reached(best.goal)) and "tool" in self.order.strategies:
             best = self._upstream() or self._rerouted() or best
         if best is None:
-            return Restoration(self.findings, tuple(self.attempts))
+            return Restoration(self.findings, tuple(self.attempts), notes=tuple(self.notes))
+        self._fed_rightly(best)
         self.place.publish(best.folder)
         if best.patch is not None and self.order.patch is not None:
             best.patch.write(self.order.patch)
-        return Restoration(self.findings, tuple(self.attempts), self._record(best))
+        record = self._record(best)
+        return Restoration(self.findings, tuple(self.attempts), record, tuple(self.notes))
 
     def _copied(self) -> Version:
         """A target that agrees is what was asked for: whoever uses the result finds it in its place."""
@@ -154,7 +162,7 @@ class _Restoring:
         try:
             proof = prove(target.at(out), current, self.request, self.context, repair["preprocessing"])
         except ConvfaultError as error:
-            self.notes.append(f"a repaired file was written and given up, as it cannot be run: {error}")
+            self.notes.append(f"{CANNOT_RUN}: {error}")
             return None
         return Version(proof, out.parent, tuple(repair["changes"]), Patch.read(folder / PATCH))
 
@@ -226,6 +234,17 @@ class _Restoring:
                 return self._taken(detour.found, self.folder / "detour")
         return None
 
+    def _fed_rightly(self, best: Version) -> None:
+        """Put what the model is to be fed with beside it, where that is not what the source is fed with."""
+        pair, fed = self.found.pair, best.proof.model.preprocessing
+        known = pair.source.preprocessing
+        if not pair.dataset.pictures or fed is None or known is None or self.place.format == "torch_function":
+            return
+        if replace(fed, assumed=()) != replace(known, assumed=(), layout=fed.layout):
+            name = f"{self.place.path.name}.toml"
+            (best.folder / name).write_text(fed.to_toml(), encoding="utf-8")
+            self.notes.append(f"what the written target is to be fed with is in {name} beside it")
+
     # what the report says
 
     def _record(self, best: Version) -> dict[str, Any]:
@@ -244,7 +263,7 @@ class _Restoring:
             "goal": best.goal,
             "reached": best.proof.reached(best.goal),
             "comparison": comparison.to_record(),
-            "held_out": best.proof.held_out(best.goal),
+            "held_out": best.proof.held_out(best.goal) if best.patch else None,
             "changes": [dict(change) for change in best.changes],
             "curve": [point.to_record(point.restored == best.restored) for point in best.curve],
             "patch": str(self.order.patch) if self.order.patch and best.patch else None,

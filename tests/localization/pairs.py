@@ -14,6 +14,7 @@ from convfault.localization.suspect import Suspect
 from convfault.model import Model
 from convfault.relax import evaluate
 from convfault.relax.graph import Graph, Parameter
+from tests.localization.wirings import Tensors
 from tests.relax.drafts import Sketch
 
 
@@ -30,7 +31,7 @@ def case_of(source: Graph, target: Graph, framework: str = "onnx", orders: dict[
             Model("model", formats.get(name, name)),
             graph,
             {"picture": drawn(2, *graph[graph.inputs[0]].shape[1:])},
-            None,  # type: ignore[arg-type]
+            Tensors(),  # type: ignore[arg-type]
         )
         for name, graph in ((framework, source), ("onnx", target))
     ]

@@ -11,6 +11,7 @@ import numpy as np
 from convfault.comparison import Comparison
 from convfault.localization.alignment import Alignment, Match
 from convfault.localization.case import Case, Subject
+from convfault.model import Model
 from convfault.relax import evaluate
 from convfault.relax.graph import Graph, Layer, Native, Parameter
 
@@ -98,9 +99,9 @@ class Tensors:
 def subject(graph: Graph, tensors: Mapping[str, np.ndarray] | None = None) -> Subject:
     """A graph as a subject of a case; ``tensors`` are its native ones."""
     inputs = {str(graph[name].native.tensor): PICTURES for name in graph.inputs}
-    trace: Any = Tensors(tensors or {}, tuple(str(graph[name].native.tensor) for name in graph.outputs))
-    model: Any = None
-    return Subject(model, graph, inputs, trace)
+    ends = tuple(str(graph[name].native.tensor) for name in graph.outputs)
+    trace: Any = Tensors(tensors or {}, ends if set(ends) <= set(tensors or {}) else ())
+    return Subject(Model("model.onnx", "onnx"), graph, inputs, trace)
 
 
 def case(

@@ -39,6 +39,12 @@ def improved() -> Report:
     return _repair([_restored(0, accepted=True)], _quantized(3 / 320, reached=False))
 
 
+def unproven() -> Report:
+    """All labels are mended but one of those that the repair did not look at."""
+    held_out = {"images": 64, "top1_disagreement": 1 / 64, "max_abs_error": 0.024, "reached": False}
+    return with_repaired(labels(), held_out=held_out)
+
+
 def failed() -> Report:
     """The negative twin of ``whole``: no edit helps, nothing was written."""
     reasons = (ROUNDED, ROUNDED, "no edit of the graph undoes it")
@@ -74,7 +80,7 @@ def hostile() -> Report:
     return replace(report, repairs=edits, repaired=repaired)
 
 
-ALL = (whole, labels, improved, failed, worse, needless, rerouted, hostile)
+ALL = (whole, labels, improved, unproven, failed, worse, needless, rerouted, hostile)
 
 
 def with_repaired(report: Report, **more: Any) -> Report:

@@ -14,11 +14,12 @@ import pytest
 from convfault.render import html
 from convfault.report import Report
 from tests import samples
-from tests.render import localized
+from tests.render import localized, mended
 
 SAMPLES = [
     *(samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired),
     *localized.ALL,
+    *mended.ALL,
 ]
 VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 CELLS = {"td", "th", "dt", "dd"}
@@ -151,12 +152,12 @@ def test_models_converted_elsewhere_have_no_tool() -> None:
 def test_faults_edits_and_the_mended_file_are_shown() -> None:
     page = Page(html.page(samples.repaired()))
     for words in (
-        "AGREE repaired.tflite 96.0 MB",
-        "top-1 disagreement 13.4 % 0 %",
+        "REPAIRED inceptionv3: tf → tflite",
+        "top-1 disagreement 13.4 % → 0 % 43 of 320 → 0 of 320",
         "1 · parameters int8-rounding",
         "as the target is 13.4 % of labels flip",
         "undone alone 1 % of labels flip; off by 0.02",
-        'f2 padding {"padding": [0, 1, 0, 1]} left out changes nothing',
+        "left out hyperparameters set the padding of conv2d_7 to [0, 1, 0, 1] f2 The answers agree without it.",
         "The repaired file answers as the source does.",
     ):
         assert words in page.words

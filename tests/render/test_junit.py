@@ -10,11 +10,12 @@ import pytest
 
 from convfault.render import junit
 from tests import samples
-from tests.render import localized
+from tests.render import localized, mended
 
 SAMPLES = [
     *(samples.agreeing, samples.differing, samples.crashing, samples.broken, samples.hostile, samples.repaired),
     *localized.ALL,
+    *mended.ALL,
 ]
 
 GRAMMAR: dict[str, tuple[set[str], set[str], set[str]]] = {
@@ -58,7 +59,12 @@ def test_the_document_keeps_to_the_grammar(make: Any) -> None:
         (samples.agreeing, ["passed", "passed"]),
         (samples.differing, ["passed", "failure"]),
         (samples.crashing, ["passed", "error", "skipped"]),
-        (samples.repaired, ["passed", "passed"]),
+        (samples.repaired, ["passed", "passed", "passed"]),
+        (mended.labels, ["passed", "passed", "passed"]),
+        (mended.improved, ["passed", "failure", "failure", "failure", "failure"]),
+        (mended.failed, ["passed", "failure", "failure", "failure", "failure"]),
+        (mended.needless, ["passed", "passed", "skipped"]),
+        (mended.rerouted, ["passed", "skipped", "passed", "passed"]),
         (localized.several, ["passed", "failure", "failure", "failure", "failure"]),
         (localized.rounded, ["passed", "failure", "failure"]),
         (localized.harmless, ["passed", "passed"]),

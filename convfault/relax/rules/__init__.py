@@ -12,6 +12,8 @@ from convfault.relax.rules import (
     order,
     pool,
     power,
+    rearrange,
+    response,
     shape,
     smooth,
 )
@@ -19,7 +21,7 @@ from convfault.relax.rules import (
 RECOGNIZE: tuple[Rule, ...] = normalization.RECOGNIZE
 """What can no longer be told once constants are folded."""
 
-SIMPLIFY: tuple[Rule, ...] = (*constants.RULES, *shape.RULES, *order.RULES, *pool.RULES)
+SIMPLIFY: tuple[Rule, ...] = (*constants.RULES, *shape.RULES, *order.RULES, *pool.RULES, *rearrange.RULES)
 """No-ops gone, constants folded, transposes out of the way, one form for each window."""
 
 COMBINE: tuple[Rule, ...] = (
@@ -29,6 +31,7 @@ COMBINE: tuple[Rule, ...] = (
     *power.RULES,
     *smooth.RULES,
     *normalization.RULES,
+    *response.RULES,
     *affine.RULES,
 )
 """And weights absorbed, activations recognized, scales and shifts folded into them."""

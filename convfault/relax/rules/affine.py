@@ -19,6 +19,14 @@ def is_scalar(layer: Layer) -> bool:
     return all(np.all(p.values == p.values.flat[0]) for p in layer.parameters.values())
 
 
+def times(layer: Layer, scale: float, shift: float = 0.0) -> Layer:
+    """An affine layer in the place of ``layer`` with one scale and shift for all channels."""
+    size = layer.shape[-1] if layer.shape else 1
+    parts = {"scale": scale, "shift": shift}
+    parameters = {name: Parameter(np.full(size, value, np.float32)) for name, value in parts.items()}
+    return replace(layer, kind="affine", hyperparameters={}, parameters=parameters)
+
+
 def _by_channel(values: Array, shape: tuple[int, ...]) -> Array | None:
     """A constant as (C) when it broadcasts along the last axis of ``shape`` only; else None."""
     if values.ndim > len(shape) or not shape or any(side != 1 for side in values.shape[:-1]):

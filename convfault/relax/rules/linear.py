@@ -59,6 +59,23 @@ def dense_to_convolution(draft: Draft, layer: Layer) -> Layer | None:
     return replace(layer, kind="convolution", hyperparameters=values, parameters=parameters)
 
 
+def sink_reshape_through_product(draft: Draft, layer: Layer) -> Layer | None:
+    """A product along the last axis, which a reshape before it keeps, comes before the reshape.
+
+    A picture of one pixel stays flat: its product is that of a row.
+    """
+    flat = draft.input_of(layer)
+    source = draft.input_of(flat) if flat.kind == "reshape" else None
+    if source is None or source.kind == "constant" or len(source.shape) < 2 or source.shape[-1] != flat.shape[-1]:
+        return None
+    if source.shape == flat.shape or (len(source.shape) == 4 and source.shape[1:3] == (1, 1)):
+        return None
+    shape = (*source.shape[:-1], layer.shape[-1])
+    native = layer.native if layer.native.permutation is None else replace(layer.native, tensor=None, permutation=None)
+    early = draft.add("dense", (source.id,), shape, {}, layer.parameters, native, layer.dtype, layer.details)
+    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
+
+
 def take_flattening_order(draft: Draft, layer: Layer) -> Layer | None:
     """A product of a picture flattened with channels first takes it with channels last, its rows in another order."""
     flat = draft.input_of(layer)
@@ -83,5 +100,6 @@ RULES = (
     Rule("absorb_slopes", frozenset({"prelu"}), absorb_slopes),
     Rule("convolution_to_dense", frozenset({"convolution"}), convolution_to_dense),
     Rule("dense_to_convolution", frozenset({"dense"}), dense_to_convolution),
+    Rule("sink_reshape_through_product", frozenset({"dense"}), sink_reshape_through_product),
     Rule("take_flattening_order", frozenset({"dense"}), take_flattening_order),
 )

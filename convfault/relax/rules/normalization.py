@@ -135,7 +135,7 @@ def _centred(draft: Draft, name: str) -> tuple[str, tuple[int, ...]] | None:
     return found if found is not None and found[0] == layer.inputs[0] else None
 
 
-def _own_variance(draft: Draft, name: str) -> tuple[str, tuple[int, ...]] | None:
+def own_variance(draft: Draft, name: str) -> tuple[str, tuple[int, ...]] | None:
     """x and the axes when the layer is the variance of x."""
     layer = draft.layers[name]
     if layer.kind == "variance":
@@ -164,7 +164,7 @@ def _own_deviation(draft: Draft, name: str) -> tuple[str, tuple[int, ...], float
     total = draft.input_of(layer) if layer.kind == "rsqrt" else None
     if total is None or total.kind != "affine" or not is_scalar(total):
         return None
-    found = _own_variance(draft, total.inputs[0])
+    found = own_variance(draft, total.inputs[0])
     scale, epsilon = (float(total.parameters[part].values.flat[0]) for part in ("scale", "shift"))
     return (*found, epsilon) if found is not None and scale == 1 else None
 

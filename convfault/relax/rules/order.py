@@ -50,7 +50,7 @@ def _hyperparameters(layer: Layer, order: Order) -> dict[str, Any] | None:
         return values if len(layer.inputs) == 2 else None
     if layer.kind in {"affine", "normalize"}:
         return values if order[-1] == len(order) - 1 else None
-    if layer.kind in {"concat", "softmax", "log_softmax"}:
+    if layer.kind in {"concat", "softmax", "log_softmax", "local_response"}:
         return {**values, "axis": order[values["axis"]]}
     if layer.kind in kinds.REDUCTIONS and values["keepdims"]:
         return {**values, "axes": tuple(sorted(order[axis] for axis in values["axes"]))}
@@ -70,7 +70,7 @@ def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
     if len(order) != len(layer.shape):
         return None
     values = _hyperparameters(layer, order)
-    if values is None or any(not _movable(source, order) for source in sources):
+    if values is None or any(not _movable(draft, source, order) for source in sources):
         return None
     names = [_untransposed(draft, source, order) for source in sources]
     back = inverse(order)
@@ -86,15 +86,26 @@ def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
     return Layer(layer.id, "transpose", (early.id,), layer.shape, layer.dtype, {"order": order}, native=late)
 
 
-def _movable(source: Layer, order: Order) -> bool:
+def _movable(draft: Draft, source: Layer, order: Order) -> bool:
     """Whether an input can be had untransposed at no cost: it is transposed itself, or constant, or nearly scalar."""
-    if source.kind == "transpose" or source.kind == "constant":
+    if source.kind in {"transpose", "constant"} or _is_transposed(draft, source, order):
         return True
     return len(source.shape) == len(order) and sum(side != 1 for side in source.shape) <= 1
 
 
+def _is_transposed(draft: Draft, source: Layer, order: Order) -> bool:
+    """Whether a reshape does what the transpose would, which moves only axes of size 1 there."""
+    if source.kind != "reshape":
+        return False
+    shape = draft.input_of(source).shape
+    if len(shape) != len(order) or tuple(shape[axis] for axis in order) != source.shape:
+        return False
+    long = [axis for axis in order if shape[axis] != 1]
+    return long == sorted(long)
+
+
 def _untransposed(draft: Draft, source: Layer, order: Order) -> str:
-    if source.kind == "transpose":
+    if source.kind == "transpose" or _is_transposed(draft, source, order):
         return source.inputs[0]
     if int(np.prod(source.shape)) == 1:
         return source.id
@@ -160,7 +171,7 @@ MOVABLE = (
     kinds.POINTWISE
     | kinds.BINARY
     | kinds.REDUCTIONS
-    | {"affine", "where", "concat", "softmax", "log_softmax", "slice", "pad", "normalize", "prelu"}
+    | {"affine", "where", "concat", "softmax", "log_softmax", "slice", "pad", "normalize", "prelu", "local_response"}
 )
 RULES = (
     Rule("merge_transposes", frozenset({"transpose"}), merge_transposes),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isclose, prod
+
+import numpy as np
 
 from convfault.relax import kinds
 from convfault.relax.draft import Draft, Rule
 from convfault.relax.evaluate_window import window_of
 from convfault.relax.extract_window import effective_padding
 from convfault.relax.graph import Layer
+from convfault.relax.rules.affine import is_scalar, times
 
 NO_PADDING = ((0, 0), (0, 0))
 LOWEST = -1e30
@@ -72,12 +76,33 @@ def merge_pads(draft: Draft, layer: Layer) -> Layer | None:
 
 
 def pool_to_mean(draft: Draft, layer: Layer) -> Layer | None:
-    """An average over the whole picture is a mean."""
+    """An average over the whole picture is a mean; with a divisor of its own it is a scaled one."""
     source = draft.input_of(layer)
-    whole = layer["size"] == source.shape[1:3] and layer["padding"] == NO_PADDING and layer.shape[1:3] == (1, 1)
-    if not whole or "divisor" in layer.hyperparameters:
+    if layer["size"] != source.shape[1:3] or layer["padding"] != NO_PADDING or layer.shape[1:3] != (1, 1):
         return None
-    return replace(layer, kind="mean", hyperparameters={"axes": (1, 2), "keepdims": True})
+    values = {"axes": (1, 2), "keepdims": True}
+    divisor = layer.hyperparameters.get("divisor")
+    if divisor is None:
+        return replace(layer, kind="mean", hyperparameters=values)
+    plain = draft.add("mean", layer.inputs, layer.shape, values, native=replace(layer.native, tensor=None))
+    return times(replace(layer, inputs=(plain.id,)), prod(layer["size"]) / divisor)
+
+
+def scale_to_divisor(draft: Draft, layer: Layer) -> Layer | None:
+    """An average times what makes it a sum over another whole number: a divisor, which ONNX has no word for."""
+    pool, factor = draft.input_of(layer), layer.parameters["scale"].values
+    if pool.kind != "average_pool" or not draft.single(pool.id) or np.any(layer.parameters["shift"].values):
+        return None
+    counts_all = pool["count_padding"] or pool["padding"] == NO_PADDING
+    if not counts_all or not {"divisor", "uncounted"}.isdisjoint(pool.hyperparameters):
+        return None
+    if not is_scalar(layer) or factor.flat[0] <= 0:
+        return None
+    divisor = prod(pool["size"]) / float(factor.flat[0])
+    if round(divisor) < 1 or not isclose(divisor, round(divisor), rel_tol=1e-6):
+        return None
+    values = {**pool.hyperparameters, "divisor": round(divisor)}
+    return replace(pool, id=layer.id, hyperparameters=values, native=layer.native.after(pool.native))
 
 
 def max_pool_to_max(draft: Draft, layer: Layer) -> Layer | None:
@@ -115,6 +140,7 @@ RULES = (
     Rule("merge_padding", WINDOWS, merge_padding),
     Rule("use_effective_padding", WINDOWS, use_effective_padding),
     Rule("pool_to_mean", frozenset({"average_pool"}), pool_to_mean),
+    Rule("scale_to_divisor", frozenset({"affine"}), scale_to_divisor),
     Rule("max_pool_to_max", frozenset({"max_pool"}), max_pool_to_max),
     Rule("keep_reduced_axes", kinds.REDUCTIONS, keep_reduced_axes),
     Rule("drop_reduction_of_one", SAME_OF_ONE, drop_reduction_of_one),

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from convfault.relax.draft import Draft, Rule
-from convfault.relax.graph import Layer, Parameter
-from convfault.relax.rules.affine import is_scalar
+from convfault.relax.graph import Layer
+from convfault.relax.rules.affine import is_scalar, times
 
 TOLERANCE = 1e-5
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -36,14 +36,6 @@ def scaled(draft: Draft, name: str) -> tuple[str, float, float]:
     return layer.inputs[0], scale, shift
 
 
-def times(draft: Draft, layer: Layer, scale: float, shift: float = 0.0) -> Layer:
-    """An affine layer in the place of ``layer`` with one scale and shift for all channels."""
-    size = layer.shape[-1] if layer.shape else 1
-    parts = {"scale": scale, "shift": shift}
-    parameters = {name: Parameter(np.full(size, value, np.float32)) for name, value in parts.items()}
-    return replace(layer, kind="affine", hyperparameters={}, parameters=parameters)
-
-
 def of_kind(draft: Draft, name: str, kind: str) -> Layer | None:
     """The layer, if it is of this kind."""
     layer = draft.layers[name]
@@ -58,7 +50,7 @@ def _is_lower_half(layer: Layer) -> bool:
     return layer.kind == "clip" and (layer["minimum"], layer["maximum"]) == (-INFINITY, 0.0)
 
 
-def _number(draft: Draft, name: str) -> float | None:
+def number(draft: Draft, name: str) -> float | None:
     """The value of a constant that is the same everywhere."""
     layer = draft.layers[name]
     if layer.kind != "constant" or not layer.parameters["values"].values.size:
@@ -70,7 +62,7 @@ def _number(draft: Draft, name: str) -> float | None:
 def _positive(draft: Draft, name: str) -> str | None:
     """The id of x when the layer is x > 0 or x >= 0."""
     layer = draft.layers[name]
-    if layer.kind not in {"greater", "greater_equal"} or _number(draft, layer.inputs[1]) != 0.0:
+    if layer.kind not in {"greater", "greater_equal"} or number(draft, layer.inputs[1]) != 0.0:
         return None
     return layer.inputs[0]
 
@@ -93,7 +85,7 @@ def where_positive(draft: Draft, layer: Layer) -> Layer | None:
         return None
     if (alpha := _exponential_below(draft, other, value)) is not None:
         return replace(layer, kind="elu", inputs=(value,), hyperparameters={"alpha": alpha})
-    if _number(draft, other) == 0.0:
+    if number(draft, other) == 0.0:
         bounds = {"minimum": 0.0, "maximum": INFINITY}
         return replace(layer, kind="clip", inputs=(value,), hyperparameters=bounds)
     inner, slope, shift = scaled(draft, other)
@@ -110,14 +102,14 @@ def where_large_to_softplus(draft: Draft, layer: Layer) -> Layer | None:
     inner = draft.layers[source]
     if inner.kind != "softplus" or test.kind != "greater":
         return None
-    limit, (tested, factor, shift) = _number(draft, test.inputs[1]), scaled(draft, test.inputs[0])
+    limit, (tested, factor, shift) = number(draft, test.inputs[1]), scaled(draft, test.inputs[0])
     if limit is None or tested != value or shift or limit < LINEAR_FROM or factor <= 0:
         return None
     read, inner_factor, inner_shift = scaled(draft, inner.inputs[0])
     back = scaled(draft, other)[1:] if source != other else (1.0, 0.0)
     if read != value or inner_shift or back[1] or not close(inner_factor * back[0], 1.0):
         return None
-    return times(draft, replace(layer, inputs=(source,)), back[0])
+    return times(replace(layer, inputs=(source,)), back[0])
 
 
 def sum_to_elu(draft: Draft, layer: Layer) -> Layer | None:
@@ -142,7 +134,7 @@ def selu_to_elu(draft: Draft, layer: Layer) -> Layer:
     """SELU is an ELU with a known alpha, scaled."""
     values = {"alpha": SELU_ALPHA}
     bent = draft.add("elu", layer.inputs, layer.shape, values, native=replace(layer.native, tensor=None))
-    return times(draft, replace(layer, inputs=(bent.id,)), SELU_SCALE)
+    return times(replace(layer, inputs=(bent.id,)), SELU_SCALE)
 
 
 def sum_to_prelu(draft: Draft, layer: Layer) -> Layer | None:
@@ -175,7 +167,7 @@ def log_to_softplus(draft: Draft, layer: Layer) -> Layer | None:
         turned = draft.layers[source.inputs[0]]
         minus = draft.add("negative", (turned.id,), layer.shape)
         soft = draft.add("softplus", (minus.id,), layer.shape, values, native=replace(layer.native, tensor=None))
-        return times(draft, replace(layer, inputs=(soft.id,)), -1.0)
+        return times(replace(layer, inputs=(soft.id,)), -1.0)
     inner, scale, shift = scaled(draft, source.id)
     power = of_kind(draft, inner, "exp")
     if power is None or scale != 1 or shift != 1:
@@ -203,10 +195,10 @@ def plain_softplus(draft: Draft, layer: Layer) -> Layer | None:
     if beta == 1:
         return None if values == layer.hyperparameters else replace(layer, hyperparameters=values)
     source = draft.input_of(layer)
-    before = times(draft, draft.add("affine", (source.id,), layer.shape), beta)
+    before = times(draft.add("affine", (source.id,), layer.shape), beta)
     draft.put(before)
     bent = draft.add("softplus", (before.id,), layer.shape, values, native=replace(layer.native, tensor=None))
-    return times(draft, replace(layer, inputs=(bent.id,)), 1 / beta)
+    return times(replace(layer, inputs=(bent.id,)), 1 / beta)
 
 
 def _gate(draft: Draft, name: str, kind: str) -> tuple[Layer, float] | None:
@@ -258,13 +250,13 @@ def product_to_gelu(draft: Draft, layer: Layer) -> Layer | None:
             if close(whole, 1.0):
                 return replace(layer, kind=kind, inputs=(source,))
             bent = draft.add(kind, (source,), layer.shape, native=replace(layer.native, tensor=None))
-            return times(draft, replace(layer, inputs=(bent.id,)), whole)
+            return times(replace(layer, inputs=(bent.id,)), whole)
     return None
 
 
 def negative_to_affine(draft: Draft, layer: Layer) -> Layer | None:
     """-x is x scaled by -1."""
-    return times(draft, layer, -1.0) if layer.dtype == "float32" else None
+    return times(layer, -1.0) if layer.dtype == "float32" else None
 
 
 RULES = (

@@ -24,6 +24,12 @@ WRITERS: Registry[Writer] = Registry(
     {
         "tflite": "convfault.repairing.writers.write_tflite:write",
         "onnx": "convfault.repairing.writers.write_onnx:write",
+        "keras": "convfault.repairing.writers.write_keras:write",
+        "keras_h5": "convfault.repairing.writers.write_keras:write",
+        "frozen_graph": "convfault.repairing.writers.write_tensorflow:write_frozen",
+        "saved_model": "convfault.repairing.writers.write_tensorflow:write_saved_model",
+        "pt2": "convfault.repairing.writers.write_torch:write",
+        "torch_function": "convfault.repairing.writers.write_torch:write_function",
     },
 )
 """Model format → writer."""

@@ -13,13 +13,25 @@ from convfault.repairing.writers.folding import Put, Step
 KINDS = {
     "ADD": "add", "SUB": "subtract", "MUL": "multiply", "DIV": "divide",
     "Add": "add", "Sub": "subtract", "Mul": "multiply", "Div": "divide",
+    "add.Tensor": "add", "sub.Tensor": "subtract", "mul.Tensor": "multiply", "div.Tensor": "divide",
+    "AddV2": "add", "BiasAdd": "add", "RealDiv": "divide",
+    "add_.Tensor": "add", "sub_.Tensor": "subtract", "mul_.Tensor": "multiply", "div_.Tensor": "divide",
 }  # fmt: skip
 """Native operator → what it does."""
+
+NORMALIZATIONS = {
+    "BatchNormalization", "batch_norm.default", "_native_batch_norm_legit_no_training.default",
+    "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3",
+}  # fmt: skip
+"""Operators on a value, its scale, shift, mean and variance, in this order."""
 
 
 def step_of(document: Document, node: Node, count: int) -> tuple[Step, int] | None:
     """What an operator does to each of ``count`` channels, and which input carries the data; None if it is no such."""
-    if node.type == "BatchNormalization":
+    own = document.step(node, count)
+    if own is not None:
+        return own
+    if node.type in NORMALIZATIONS:
         return _normalization(document, node, count)
     kind = KINDS.get(node.type)
     if kind is None or len(node.inputs) != 2:
