@@ -80,8 +80,8 @@ VALUE_OPTIONS: Mapping[str, ValueOption] = {
 }
 
 REMEDIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "torch_onnx": ({"optimize": False}, {"opset": 20}, {"opset": 18}),
-    "torch_onnx_torchscript": ({"do_constant_folding": False}, {"opset": 17}, {"opset": 13}),
+    "torch_onnx": ({"optimize": False}, {"opset": 18}, {"opset": 20}),
+    "torch_onnx_torchscript": ({"opset": 17}, {"opset": 13}, {"do_constant_folding": False}),
     "tflite_converter": ({"supported_ops": ["TFLITE_BUILTINS", "SELECT_TF_OPS"]}, {"unfold_batchmatmul": True}),
     "tf2onnx": ({"opset": 13}, {"opset": 17}, {"inputs_as_nchw": True}),
     "onnx2tf": ({"not_use_onnxsim": True}, {"disable_strict_mode": True}, {"batch_size": 1}),

@@ -69,6 +69,10 @@ class Sparing:
         self.count = len(repair["candidates"])
         self.written: dict[int, tuple[Path, Sequence[Mapping[str, str]]]] = {}
         self.points: dict[int, Point] = {}
+        if not repair["fixed"] and found.pair.target is not None:
+            before = found.comparison
+            size = found.pair.target.size_bytes
+            self.points[0] = Point(0, size, before.top1_disagreement, before.max_abs_error)
         self.rows = self._doubtful()
         self.wrong: dict[int, int] = {}
 

@@ -17,8 +17,8 @@ from convfault.model import Model
 from convfault.request import Context, Request
 from convfault.restoring.proof import Proof
 
-TRIES = 5
-"""How many other ways are taken at most."""
+TRIES, RUNS = 12, 5
+"""How many other ways are taken at most, and how many of them to the end: a conversion that fails does so soon."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,10 @@ class Detour:
 
 def detours(found: Measurement, guilty: int | None, request: Request, context: Context) -> Iterator[Detour]:
     """Take one other way after the other, until one agrees. ``guilty`` is the hop to avoid, where it is known."""
+    ran = 0
     for text in _ways(found, guilty)[:TRIES]:
+        if ran == RUNS:
+            return
         asked = replace(request, target=None, route=text, tool_options=())
         try:
             measured = measure(asked, context)
@@ -59,6 +62,7 @@ def detours(found: Measurement, guilty: int | None, request: Request, context: C
         if comparison.verdict == AGREE:
             yield Detour(text, True, "what it gives agrees with the source", measured)
             return
+        ran += bool(measured.traces)
         yield Detour(text, False, "; ".join(comparison.reasons) or f"the verdict is {comparison.verdict}", measured)
 
 
