@@ -67,7 +67,14 @@ class Report:
 
     def judged(self, tolerance: float | None) -> Report:
         """The same report, judged again (under another tolerance) without running anything."""
-        return replace(self, comparison=self.comparison.judged(tolerance))
+        return replace(self, comparison=self.comparison.judged(tolerance), repaired=self._repaired_judged(tolerance))
+
+    def _repaired_judged(self, tolerance: float | None) -> Mapping[str, Any] | None:
+        if self.repaired is None:
+            return None
+        found = Comparison.from_record(self.repaired["comparison"]).judged(tolerance)
+        labels = self.repaired["goal"] == "labels" and found.top1_disagreement == 0
+        return {**self.repaired, "comparison": found.to_record(), "reached": found.verdict == AGREE or labels}
 
     def to_record(self) -> dict[str, Any]:
         """JSON form; thumbnails stay behind."""

@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Changes:
-    """A change of the file, or alike ones (``weights of 94 layers``); ``values`` is empty where they differ."""
+    """A change of the file, or alike ones (``weights of 94 layers``); ``values`` may be the first of many."""
 
     title: str
     values: str
@@ -123,7 +123,7 @@ def _size(report: Report) -> Row:
     was, now, full = repaired["size_bytes_before"], repaired["size_bytes"], repair_wording.full_size(report)
     notes = [_growth(was, now)] if was else []
     if full and full != now:
-        notes.append(f"all in full precision: {wording.size(full)}")
+        notes.append(f"everything restored: {wording.size(full)}")
     return Row("file size", wording.size(was), wording.size(now), ", ".join(note for note in notes if note))
 
 
@@ -142,8 +142,9 @@ def _changes(members: tuple[Record, ...]) -> Changes:
     else:
         many = wording.plural(len(places), "layer")
         title = f"{attribute} of {many}" if attribute else many
-    texts = {change_text(change) for change in members}
-    return Changes(title, texts.pop() if len(texts) == 1 else "", _named(places), members)
+    texts = list(dict.fromkeys(text for change in members if (text := change_text(change))))
+    values = texts[0] if len(texts) == 1 else f"such as {texts[0]}" if texts else ""
+    return Changes(title, values, _named(places), members)
 
 
 def _kind(repair: Record) -> tuple[str, str, int]:

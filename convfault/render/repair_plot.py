@@ -18,7 +18,7 @@ Point = Mapping[str, Any]
 
 
 def curve(points: Sequence[Point]) -> str:
-    """The files that were tried, the one that was chosen, and the size in full precision; empty below two points.
+    """The files that were tried, the chosen one, and the size with everything restored; empty below two points.
 
     Its measure is the disagreement of the top labels, or the largest error where the models have no classes.
     """
@@ -83,7 +83,7 @@ def _mark_full(axes: Axes, size: float) -> None:
     axes.axvline(size, color=plots.INK, linestyle=(0, (4, 2)), linewidth=1.2)
     rightwards = size < (low + high) / 2
     axes.annotate(
-        f"all in full precision {wording.size(round(size * MEGABYTE))}",
+        f"everything restored {wording.size(round(size * MEGABYTE))}",
         (size, axes.get_ylim()[1] * 0.93),
         xytext=(5 if rightwards else -5, 0),
         textcoords="offset points",

@@ -128,12 +128,13 @@ def replay(report: Report) -> str:
     repaired: Mapping[str, Any] = report.repaired or {}
     if not repaired.get("patch"):
         return ""
-    target = report.target.get("path") or "TARGET"
+    # what was converted here lies in the cache: nobody has a copy of that very file
+    target = "TARGET" if report.route else str(report.target["path"])
     return shlex.join(["convfault", "apply", repaired["patch"], target, "--out", repaired["path"]])
 
 
 def full_size(report: Report) -> int | None:
-    """Size of the file with every layer in full precision; None where that was not tried."""
+    """Size of the file with every layer restored; None where that was not tried."""
     curve = (report.repaired or {}).get("curve") or ()
     return max(curve, key=lambda point: point["restored"])["size_bytes"] if len(curve) > 1 else None
 
