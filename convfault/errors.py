@@ -109,5 +109,10 @@ def from_record(record: dict[str, Any]) -> ConvfaultError:
 
 
 def to_record(error: ConvfaultError) -> dict[str, Any]:
-    """The JSON form of a convfault exception: its class and arguments."""
-    return {"type": type(error).__name__, "arguments": list(error.args)}
+    """The JSON form of a convfault exception: its class and arguments.
+
+    One that is not drawn above goes as the class above it that is, with its sentence.
+    """
+    kind = next(base for base in type(error).__mro__ if base.__module__ == __name__)
+    arguments = list(error.args) if kind is type(error) else [str(error)]
+    return {"type": kind.__name__, "arguments": arguments}

@@ -23,7 +23,7 @@ from convfault.comparison import DIFFER
 from convfault.investigation import Findings, investigate
 from convfault.localization.align import align
 from convfault.localization.faults import native_names
-from convfault.localization.gather import gather
+from convfault.localization.gather import chosen, gather
 from convfault.measurement import Measurement, measure, measure_pair
 from convfault.model import Model
 from convfault.preparation import following, inspected
@@ -136,7 +136,8 @@ def _planted(path: Path, seed: int, faulty: Path, pictures: Any) -> list[Record]
 def _source_names(planted: Record, sound: Measurement, context: Context) -> list[str]:
     """What the place of a fault is called in the source, by the alignment of the sound pair: a node that is missing has
     no other name."""
-    material = gather(sound.sides, sound.traces, sound.comparison, context.cache, context.progress)
+    rows = chosen(sound.traces, sound.comparison)
+    material = gather(sound.sides, sound.traces, rows, context.cache, context.progress)
     source, target = (store.read(view) for view in material.views)
     touched = {layer.id for name in {planted.location, *planted.names} for layer in target.by_native(name)}
     matches = [match for match in align(source, target).matches if match.target in touched]

@@ -183,23 +183,31 @@ def apply(draft: Draft, rules: Sequence[Rule]) -> bool:
     Raises ``ConvfaultError`` when they undo each other for ever, which is a defect of the rules.
     """
     by_kind: dict[str, list[Rule]] = {}
-    pending = dict.fromkeys(layer.id for layer in reversed(ordered(tuple(draft.layers.values()))))
-    changed, left = False, STEPS_PER_LAYER * (len(pending) + 10)
+    left = steps = STEPS_PER_LAYER * (len(draft.layers) + 10)
+    pending = _all(draft)
     while pending:
-        name, _ = pending.popitem()
-        if name not in draft.layers:
-            continue
-        layer = draft.layers[name]
-        if layer.kind not in by_kind:
-            by_kind[layer.kind] = [rule for rule in rules if not rule.kinds or layer.kind in rule.kinds]
-        if any(_tried(draft, layer, rule, pending) for rule in by_kind[layer.kind]):
-            changed, left = True, left - 1
-            if not left:
-                raise ConvfaultError(
-                    f"the normalization of the graph does not end: it is at layer {name} ({layer.kind})"
-                )
-    draft.prune()
-    return changed
+        before = left
+        while pending:
+            name, _ = pending.popitem()
+            if name not in draft.layers:
+                continue
+            layer = draft.layers[name]
+            if layer.kind not in by_kind:
+                by_kind[layer.kind] = [rule for rule in rules if not rule.kinds or layer.kind in rule.kinds]
+            if any(_tried(draft, layer, rule, pending) for rule in by_kind[layer.kind]):
+                left -= 1
+                if not left:
+                    raise ConvfaultError(
+                        f"the normalization of the graph does not end: it is at layer {name} ({layer.kind})"
+                    )
+        draft.prune()
+        pending = _all(draft) if left < before else {}  # a rule may look further than to what stands around
+    return left < steps
+
+
+def _all(draft: Draft) -> dict[str, None]:
+    """Every layer, the last one first: they are taken from the end."""
+    return dict.fromkeys(layer.id for layer in reversed(ordered(tuple(draft.layers.values()))))
 
 
 def _tried(draft: Draft, layer: Layer, rule: Rule, pending: dict[str, None]) -> bool:

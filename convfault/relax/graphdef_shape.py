@@ -117,7 +117,8 @@ def _gather(node: Node) -> Any:
 def _tile(node: Node) -> Any:
     from tvm import relax
 
-    return relax.op.tile(node.inputs[0], [int(count) for count in node.constant(1)])
+    pairs = zip(node.output_shape(), node.shape(), strict=True)  # the counts themselves may be computed
+    return relax.op.tile(node.inputs[0], [after // before for after, before in pairs])
 
 
 def _broadcast(node: Node) -> Any:
@@ -130,6 +131,15 @@ def _fill(node: Node) -> Any:
     from tvm import relax
 
     return relax.op.broadcast_to(node.inputs[1], node.output_shape())
+
+
+def _filled_like(value: float) -> Operator:
+    def convert(node: Node) -> Any:
+        from tvm import relax
+
+        return relax.const(np.full(node.shape(), value, node.operation.outputs[0].dtype.name))
+
+    return convert
 
 
 def _depth_to_space(node: Node) -> Any:
@@ -223,6 +233,7 @@ OPERATORS: dict[str, Operator] = {
     "ExpandDims": _reshape,
     "Fill": _fill,
     "GatherV2": _gather,
+    "OnesLike": _filled_like(1.0),
     "Pack": _pack,
     "Reshape": _reshape,
     "ReverseV2": _reverse,
@@ -237,4 +248,5 @@ OPERATORS: dict[str, Operator] = {
     "TopKV2": _largest,
     "Transpose": _transpose,
     "Unpack": _unpack,
+    "ZerosLike": _filled_like(0.0),
 }

@@ -134,12 +134,12 @@ def _converter_class(found: dict[str, Any]) -> Any:
                     own = OPERATORS.get(kind)
                     result = own(self, operator) if own else None
                     result = self.convert_map[kind](op=operator) if result is None else result
+                    if result is not None:
+                        self._bind(result, outputs)
                 except OperatorRefusedError:
                     raise
                 except Exception as error:
                     raise OperatorRefusedError(name, first_line(error)) from error
-                if result is not None:
-                    self._bind(result, outputs)
 
         def _bind(self, result: Any, outputs: list[Any]) -> None:
             result = self.bb.emit(result) if isinstance(result, Call) else self.bb.normalize(result)

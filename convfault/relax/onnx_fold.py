@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convfault.relax.onnx_windows import pad_explicitly, split_sequences
+from convfault.relax.onnx_windows import pad_explicitly, size_explicitly, split_sequences
 
 FOLDED = frozenset(
     {
         "Add", "And", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather",
-        "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Mod", "Mul", "Not", "Or", "Range",
-        "ReduceMax", "ReduceMin", "ReduceProd", "Reshape", "Slice", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze",
-        "Where",
+        "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "Not",
+        "Or", "Range", "ReduceMax", "ReduceMin", "ReduceProd", "Reshape", "Slice", "Squeeze", "Sub", "Tile",
+        "Transpose", "Unsqueeze", "Where",
     }
 )  # fmt: skip
 SMALL = 4096
@@ -26,7 +26,7 @@ SMALL = 4096
 Values = dict[str, npt.NDArray[Any]]
 
 
-STARTS = frozenset({"ConstantOfShape", "If", "Shape", "Size", "SplitToSequence"})
+STARTS = frozenset({"ConstantOfShape", "If", "Resize", "Shape", "Size", "SplitToSequence"})
 """Operators that a computation of sizes begins with, or that wait for its result."""
 
 
@@ -46,7 +46,8 @@ def fold_sizes(model: Any) -> None:
             model.graph.node.remove(node)
         branches = _choose_branches(model.graph, constants)
         split_sequences(model.graph, constants, shapes)
-        if not done and not branches:
+        sized = size_explicitly(model.graph, constants, shapes)
+        if not (done or branches or sized):
             break
         if branches:
             constants = _constants(model.graph)

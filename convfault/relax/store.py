@@ -76,7 +76,7 @@ def _kept(value: Any, arrays: dict[str, Array]) -> Any:
     if not isinstance(value, Parameter):
         return value
     key = str(len(arrays))
-    arrays[key] = np.ascontiguousarray(value.values)
+    arrays[key] = value.values
     return {"array": key, "native": value.native}
 
 

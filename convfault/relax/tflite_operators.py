@@ -26,10 +26,51 @@ def reshape(converter: Any, operator: Any) -> Any:
     return None if any(side < 0 for side in shape) else relax.op.reshape(source, shape)
 
 
+def gelu(converter: Any, operator: Any) -> Any:
+    """GELU by the error function or by tanh, as its option says, which TVM does not read."""
+    from ai_edge_litert import schema_py_generated as schema
+    from tvm import relax
+
+    options, given = schema.GeluOptions(), operator.BuiltinOptions()
+    if given is not None:
+        options.Init(given.Bytes, given.Pos)
+    value = converter.get_tensor_expr(converter.get_input_tensors(operator)[0])
+    rough = given is not None and options.Approximate()
+    return relax.op.nn.gelu_tanh(value) if rough else relax.op.nn.gelu(value)
+
+
+def tile(converter: Any, operator: Any) -> Any:
+    """TILE: how often each axis is repeated shows in the shapes, even where the graph computes it."""
+    from tvm import relax
+
+    source = converter.get_input_tensors(operator)[0]
+    before, after = (
+        [int(side) for side in tensor.tensor.ShapeAsNumpy()]
+        for tensor in (source, converter.get_output_tensors(operator)[0])
+    )
+    if len(before) != len(after) or any(side < 0 for side in (*before, *after)):
+        return None
+    return relax.op.tile(
+        converter.get_tensor_expr(source), [new // old for new, old in zip(after, before, strict=True)]
+    )
+
+
+def prelu(converter: Any, operator: Any) -> Any:
+    """PRELU: its slopes may differ along any axis, which TVM's own operator does not allow."""
+    from tvm import relax
+
+    value, slopes = (converter.get_tensor_expr(tensor) for tensor in converter.get_input_tensors(operator))
+    zero = relax.const(0.0, str(value.ty.dtype))
+    return relax.op.add(relax.op.nn.relu(value), relax.op.multiply(slopes, relax.op.minimum(value, zero)))
+
+
 OPERATORS: dict[str, Operator] = {
     "DEQUANTIZE": same,
     "EXPAND_DIMS": reshape,
+    "GELU": gelu,
+    "PRELU": prelu,
     "QUANTIZE": same,
     "RESHAPE": reshape,
     "SQUEEZE": reshape,
+    "TILE": tile,
 }

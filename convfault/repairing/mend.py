@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from convfault.errors import UsageError
 from convfault.localization import faults
 from convfault.localization.case import Case
 from convfault.localization.effect import Deviation, Effect, usable
@@ -86,17 +87,24 @@ def write(model: Mapping[str, Any], view: str, patch: str, count: int, out: str)
 def replay(model: Mapping[str, Any], patch: str, out: str) -> list[dict[str, str]]:
     """Job: write the model with all edits of a patch; what was changed.
 
-    Raises ``EditRefusedError`` when the patch is not for this model.
+    Raises ``UsageError`` when the patch is not for this model.
     """
     found, subject, changes = Patch.read(Path(patch)), Model.from_record(model), list[Change]()
     for number, edits in enumerate(found.rounds, 1):
         graph = canonical(import_model(subject))
         if reason := unfit(edits, graph):
-            raise EditRefusedError("a patch", f"it is for another model than {subject.path}: {reason}")
-        place = Path(out) if number == len(found.rounds) else Path(out).with_name(f"{number}-{Path(out).name}")
+            raise UsageError(f"{patch} is for another model than {model['path']}: {reason}")
+        place = Path(out) if number == len(found.rounds) else _aside(Path(out), number)
         changes += WRITERS[subject.format](subject, graph, edits, place)
         subject = subject.at(place)
     return [change.to_record() for change in changes]
+
+
+def _aside(out: Path, number: int) -> Path:
+    """Where a round's file goes that another round follows: not beside the last one, which is published whole."""
+    folder = out.parent.with_name(f"{out.parent.name} {number}")
+    folder.mkdir()
+    return folder / out.name
 
 
 class _Mending:

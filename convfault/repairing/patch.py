@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class Patch:
             return cls(record["target"], rounds, texts)
         except OSError as error:
             raise InputError(f"cannot read the patch {path}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is no patch that convfault repair wrote ({error!r})") from error
 
 
@@ -89,10 +90,21 @@ def unfit(edits: tuple[Edit, ...], graph: Graph) -> str | None:
         for name in sorted(_touched(edit)):
             if name not in graph:
                 return f"it has no layer {name}"
+        if isinstance(edit, kinds.SetParameters) and (reason := _misshapen(edit, graph[edit.layer])):
+            return reason
         try:
             graph = edit.apply(graph)
         except Exception as error:  # whatever an edit raises over a graph that it is not for
             return f"an edit of {', '.join(sorted(edit.changed))} does not fit it ({error})"
+    return None
+
+
+def _misshapen(edit: kinds.SetParameters, layer: Layer) -> str | None:
+    """Why parameters are not a layer's: they hold more or fewer values than it has."""
+    for name, values in edit.values.items():
+        known = layer.parameters.get(name)
+        if known is not None and known.values.size != values.size:
+            return f"the {name} of its layer {layer.id} are of shape {known.values.shape}, not {values.shape}"
     return None
 
 
@@ -118,7 +130,7 @@ def _kept(value: Any, arrays: dict[str, Array]) -> Any:
         return _record(value, arrays)
     if isinstance(value, np.ndarray):
         name = str(len(arrays))
-        arrays[name] = np.ascontiguousarray(value)
+        arrays[name] = value
         return {"array": name}
     if isinstance(value, Mapping):
         return {str(name): _kept(item, arrays) for name, item in value.items()}

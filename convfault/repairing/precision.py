@@ -47,7 +47,8 @@ def halved(graph: Graph, suspect: Suspect) -> Edit | None:
     for name, exact in values.items():
         native = layer.parameters[name].native
         if any(each in graph.encodings and graph.encodings[each].dtype != "float16" for each in native):
-            rounded = np.asarray(exact, np.float32).astype(np.float16).astype(np.float32)
+            with np.errstate(over="ignore"):
+                rounded = np.asarray(exact, np.float32).astype(np.float16).astype(np.float32)
             values[name] = rounded if np.isfinite(rounded).all() else exact
     return SetParameters(suspect.edit.layer, values)
 

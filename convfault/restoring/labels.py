@@ -51,12 +51,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Spared:
-    """The file that was chosen, its ``proof``, what was changed, and the files on the way to it."""
+    """The file that was chosen, its ``proof``, what was changed, and the files on the way to it.
+
+    ``peeked``: whether pictures that were held out had to decide, so that they prove nothing any more.
+    """
 
     restored: int
     proof: Proof
     changes: Sequence[Mapping[str, str]]
     curve: tuple[Point, ...]
+    peeked: bool = False
 
 
 class Sparing:
@@ -78,14 +82,17 @@ class Sparing:
 
     def run(self, name: str, budget: str | None) -> Spared:
         """The smallest file without a wrong label, within the budget if one is given."""
-        self.name = name
+        self.name, peeked = name, False
+        aside = held_out(self.found.comparison.images)
         most = self._affordable(budget)
         restored = self._smallest(most)
         for _ in range(PROOFS):
             proof = self._prove(restored)
             if proof.reached(LABELS) or restored == most:
                 break
-            self.rows = tuple(sorted({*self.rows, *proof.flipped()}))
+            wrong = set(proof.flipped())
+            peeked = peeked or wrong <= aside
+            self.rows = tuple(sorted({*self.rows, *(wrong if peeked else wrong - aside)}))
             self.wrong = {}
             restored = self._smallest(most, restored + 1)
         else:
@@ -93,7 +100,7 @@ class Sparing:
             proof = self._prove(restored)
         self.points.setdefault(self.count, Point(self.count, self._size(self.count), None, None))
         changes = self.written[restored][1]
-        return Spared(restored, proof, changes, tuple(self.points[n] for n in sorted(self.points)))
+        return Spared(restored, proof, changes, tuple(self.points[n] for n in sorted(self.points)), peeked)
 
     def _doubtful(self) -> tuple[int, ...]:
         aside = held_out(self.found.comparison.images)

@@ -60,6 +60,7 @@ class Version:
     curve: tuple[Point, ...] = ()
     restored: int = 0
     goal: str = GOALS[0]
+    peeked: bool = False
 
 
 def restore(found: Measurement, request: Request, order: Order, place: Place, context: Context) -> Restoration:
@@ -176,7 +177,8 @@ class _Restoring:
             _restored(item, place < found.restored, number=1) for place, item in enumerate(repair["candidates"])
         ]
         place = folder / str(found.restored)
-        return Version(found.proof, place, tuple(found.changes), patch, found.curve, found.restored, LABELS)
+        made = Version(found.proof, place, tuple(found.changes), patch, found.curve, found.restored, LABELS)
+        return replace(made, peeked=found.peeked)
 
     def _joined(self, before: Version, made: Version) -> Version:
         patch = before.patch.then(made.patch) if before.patch and made.patch else None
@@ -235,12 +237,12 @@ class _Restoring:
         return None
 
     def _fed_rightly(self, best: Version) -> None:
-        """Put what the model is to be fed with beside it, where that is not what the source is fed with."""
+        """Put what the model is to be fed with beside it, where source or target were fed with something else."""
         pair, fed = self.found.pair, best.proof.model.preprocessing
-        known = pair.source.preprocessing
-        if not pair.dataset.pictures or fed is None or known is None or self.place.format == "torch_function":
+        sides = [side.preprocessing for side in (pair.source, pair.target) if side is not None and side.preprocessing]
+        if not pair.dataset.pictures or fed is None or self.place.format == "torch_function":
             return
-        if replace(fed, assumed=()) != replace(known, assumed=(), layout=fed.layout):
+        if any(replace(fed, assumed=()) != replace(side, assumed=(), layout=fed.layout) for side in sides):
             name = f"{self.place.path.name}.toml"
             (best.folder / name).write_text(fed.to_toml(), encoding="utf-8")
             self.notes.append(f"what the written target is to be fed with is in {name} beside it")
@@ -251,6 +253,8 @@ class _Restoring:
         before = self.found.pair.target
         written = best.proof.model.at(self.place.path)
         comparison = best.proof.found.comparison
+        if best.peeked:
+            self.notes.append("pictures that were held out had other labels, and decided how many layers are restored")
         if best.proof.found.comparison.verdict != AGREE and best.goal != LABELS:
             self.notes.append("the written target is better than it was, and does not agree")
         return {

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 import tests.properties  # noqa: F401 -- settings for hypothesis
+from convfault.localization import input as input_analyzer
 from convfault.localization.alignment import Match
 from convfault.localization.case import Case
 from convfault.localization.graph import CAUSES, examine
@@ -298,8 +299,8 @@ def test_an_unknown_operator_that_gives_something_else_is_named(inputs: tuple[st
 
 def foreign() -> Graph:
     """The same with an operator that was imported, and that the evaluator does not know."""
-    graph = opaque(network(), "GatherND")
-    layers = tuple(replace(item, kind="gather_nd") if item.id == "custom" else item for item in graph.layers)
+    graph = opaque(network(), "ScatterND")
+    layers = tuple(replace(item, kind="scatter_nd") if item.id == "custom" else item for item in graph.layers)
     return replace(graph, layers=layers, unsupported=())
 
 
@@ -484,7 +485,7 @@ def _untouched(item: Layer, other: Layer) -> bool:
 @given(planted=faulty(), random=some.randoms())
 def test_all_cures_together_make_the_target_answer_as_the_source(planted: Planted, random: Any) -> None:
     made = case(network(), planted.target, planted.apart)
-    suspects = examine(made)
+    suspects = [*examine(made), *input_analyzer.examine(made)]  # what lies before the first layers is the input's
     random.shuffle(suspects)
     assert_same_answers(cured(made, suspects), network())
 

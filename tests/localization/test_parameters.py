@@ -287,13 +287,15 @@ def flattened(height: int = 3, width: int = 4, depth: int = 5) -> Graph:
     return sketch.graph_of(dense)
 
 
-def test_rows_in_the_order_of_the_other_layout_are_a_flatten_order() -> None:
+def test_rows_in_the_order_of_the_other_layout_are_left_to_the_graph_analyzer() -> None:
     source = flattened()
-    values = source["dense_1"].parameters["weights"].values
+    values, bias = (source["dense_1"].parameters[name].values for name in ("weights", "bias"))
     rows = np.arange(60).reshape(3, 4, 5).transpose(2, 0, 1).reshape(-1)
-    (suspect,) = examine(case_of(source, source.with_parameters("dense_1", weights=values[rows])))
-    assert suspect.cause == "flatten_order"
-    assert "channels first" in suspect.explanation
+    assert examine(case_of(source, source.with_parameters("dense_1", weights=values[rows]))) == []
+    (suspect,) = examine(case_of(source, source.with_parameters("dense_1", weights=values[rows], bias=bias * 3)))
+    assert (suspect.cause, suspect.attribute) == ("scaled", "bias")
+    (suspect,) = examine(case_of(source, source.with_parameters("dense_1", weights=values[::-1].copy())))
+    assert suspect.attribute == "weights"
 
 
 def normalized(changes: dict[str, object] | None = None, known: bool = True) -> Graph:

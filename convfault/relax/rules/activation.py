@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from convfault.relax.draft import Draft, Rule
-from convfault.relax.graph import Layer
+from convfault.relax.graph import Layer, Parameter
 from convfault.relax.rules.affine import is_scalar
+from convfault.relax.rules.smooth import is_lower_half, is_relu, scaled
 
 TOLERANCE = 1e-4
 
@@ -42,8 +43,8 @@ def merge_clips(draft: Draft, layer: Layer) -> Layer | None:
 
 def maximum_to_leaky_relu(draft: Draft, layer: Layer) -> Layer | None:
     """max(x, slope * x) with a slope between 0 and 1."""
-    for value, scaled in (layer.inputs, layer.inputs[::-1]):
-        other = draft.layers[scaled]
+    for value, sloped in (layer.inputs, layer.inputs[::-1]):
+        other = draft.layers[sloped]
         if other.kind != "affine" or other.inputs != (value,) or not is_scalar(other):
             continue
         slope, shift = (float(other.parameters[name].values.flat[0]) for name in ("scale", "shift"))
@@ -78,10 +79,49 @@ def product_to_hard_swish(draft: Draft, layer: Layer) -> Layer | None:
     return None
 
 
+def _factor(draft: Draft, name: str) -> tuple[str, Parameter] | None:
+    """x and the constant when the layer is their product; of a constant of several axes those of one picture."""
+    layer = draft.layers[name]
+    if layer.kind == "affine":
+        return None if np.any(layer.parameters["shift"].values) else (layer.inputs[0], layer.parameters["scale"])
+    if layer.kind != "multiply":
+        return None
+    for first, second in (layer.inputs, layer.inputs[::-1]):
+        other = draft.layers[second]
+        if other.kind == "constant" and draft.layers[first].shape == layer.shape:
+            values = other.parameters["values"].values
+            lead = values.ndim == len(layer.shape) and values.shape[0] == 1
+            return first, other.parameters["values"].with_values(values[0] if lead else values)
+    return None
+
+
+def sum_to_prelu(draft: Draft, layer: Layer) -> Layer | None:
+    """relu(x) + slopes * min(x, 0), or relu(x) - slopes * relu(-x): PReLU, leaky relu with one slope for all."""
+    for first, second in (layer.inputs, layer.inputs[::-1]):
+        relu, factor = draft.layers[first], _factor(draft, second)
+        if not is_relu(relu) or factor is None:
+            continue
+        below, sign = draft.layers[factor[0]], 1.0
+        if is_relu(below):
+            read, scale, shift = scaled(draft, below.inputs[0])
+            if scale >= 0 or shift or read != relu.inputs[0]:
+                continue
+            sign = scale
+        elif not is_lower_half(below) or below.inputs != relu.inputs:
+            continue
+        slopes = factor[1].with_values(factor[1].values * np.float32(sign))
+        if np.all(slopes.values == slopes.values.flat[0]):
+            values = {"slope": float(slopes.values.flat[0])}
+            return replace(layer, kind="leaky_relu", inputs=relu.inputs, hyperparameters=values)
+        return replace(layer, kind="prelu", inputs=relu.inputs, parameters={"slopes": slopes})
+    return None
+
+
 RULES = (
     Rule("extreme_to_clip", frozenset({"maximum", "minimum"}), extreme_to_clip),
     Rule("merge_clips", frozenset({"clip"}), merge_clips),
     Rule("maximum_to_leaky_relu", frozenset({"maximum"}), maximum_to_leaky_relu),
+    Rule("sum_to_prelu", frozenset({"add"}), sum_to_prelu),
     Rule("product_to_swish", frozenset({"multiply"}), product_to_swish),
     Rule("product_to_hard_swish", frozenset({"multiply"}), product_to_hard_swish),
 )

@@ -181,27 +181,51 @@ def product_to_normalize(draft: Draft, layer: Layer) -> Layer | None:
 
 def sum_to_normalize(draft: Draft, layer: Layer) -> Layer | None:
     """x * s + (beta - mean(x) * s) with s = gamma * rsqrt(variance(x) + epsilon): scaled and shifted behind."""
+    depth = layer.shape[-1] if layer.shape else 0
     for first, second in (layer.inputs, layer.inputs[::-1]):
         for value, scale in _factors(draft, first):
-            gamma = draft.layers[scale]
-            deviation = _own_deviation(draft, gamma.inputs[0] if gamma.kind == "affine" else scale)
-            rest = draft.layers[second]
-            if deviation is None or deviation[0] != value or rest.kind != "affine":
+            deviation, gamma = _scaled_deviation(draft, scale, depth)
+            if deviation is None or deviation[0] != value:
                 continue
-            if np.any(rest.parameters["scale"].values != -1) or (
-                gamma.kind == "affine" and np.any(gamma.parameters["shift"].values)
-            ):
-                continue
-            means = [_own_mean(draft, mean) for mean, by in _factors(draft, rest.inputs[0]) if by == scale]
-            if (value, deviation[1]) not in means:
+            beta = _less_scaled_mean(draft, second, scale, deviation[:2])
+            if beta is None or gamma is None:
                 continue
             values = {"axes": deviation[1], "epsilon": deviation[2]}
-            depth = layer.shape[-1]
             whole = draft.add("normalize", (value,), layer.shape, values)
-            weight = gamma.parameters["scale"] if gamma.kind == "affine" else Parameter(np.ones(depth, np.float32))
-            bias = rest.parameters["shift"]
-            parameters = {"scale": _row(weight, depth), "shift": _row(bias, depth)}
+            parameters = {"scale": _row(gamma, depth), "shift": _row(beta, depth)}
             return replace(layer, kind="affine", inputs=(whole.id,), hyperparameters={}, parameters=parameters)
+    return None
+
+
+Deviation = tuple[str, tuple[int, ...], float]
+
+
+def _scaled_deviation(draft: Draft, name: str, depth: int) -> tuple[Deviation | None, Parameter | None]:
+    """x, the axes and epsilon, and gamma, when the layer is gamma * rsqrt(variance(x) + epsilon)."""
+    plain = Parameter(np.ones(depth, np.float32))
+    layer = draft.layers[name]
+    if layer.kind == "affine":
+        shifted = np.any(layer.parameters["shift"].values)
+        return (None, None) if shifted else (_own_deviation(draft, layer.inputs[0]), layer.parameters["scale"])
+    for first, second in _factors(draft, name):
+        gamma, found = _constant(draft, second, depth), _own_deviation(draft, first)
+        if gamma is not None and found is not None and gamma.shape[-1:] == (depth,):
+            return found, gamma.parameters["values"].with_values(gamma.parameters["values"].values.reshape(-1))
+    return _own_deviation(draft, name), plain
+
+
+def _less_scaled_mean(draft: Draft, name: str, scale: str, of: tuple[str, tuple[int, ...]]) -> Parameter | None:
+    """beta when the layer is beta - mean * scale, whichever of the three has the sign."""
+    rest, sign = draft.layers[name], 1.0
+    if rest.kind != "affine" or len(set(rest.parameters["scale"].values.tolist())) != 1:
+        return None
+    sign *= float(rest.parameters["scale"].values[0])
+    for factor, by in _factors(draft, rest.inputs[0]):
+        mean, turn = draft.layers[factor], 1.0
+        if mean.kind == "affine" and is_scalar(mean) and not np.any(mean.parameters["shift"].values):
+            turn, mean = float(mean.parameters["scale"].values[0]), draft.input_of(mean)
+        if by == scale and sign * turn == -1 and _own_mean(draft, mean.id) == of:
+            return rest.parameters["shift"]
     return None
 
 

@@ -64,6 +64,10 @@ def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
     """What treats axes alike computes before the transpose that it reads."""
     sources = [draft.layers[name] for name in layer.inputs]
     orders = {source["order"] for source in sources if source.kind == "transpose"}
+    if not orders and any(
+        source.shape != layer.shape and _is_transposed(draft, source, TO_FIRST) for source in sources
+    ):
+        orders = {TO_FIRST}  # a picture of one channel, spread over those of another input
     if len(orders) != 1:
         return None
     order = orders.pop()

@@ -44,9 +44,11 @@ def square_of_size(draft: Draft, layer: Layer) -> Layer | None:
 
 def quotient_by_root(draft: Draft, layer: Layer) -> Layer | None:
     """x / sqrt(y) is x * rsqrt(y); the native tensor of the root is not used then."""
-    root = draft.input_of(layer, 1)
+    root, value = draft.input_of(layer, 1), draft.input_of(layer)
     if root.kind != "sqrt":
         return None
+    if value.kind == "constant" and root.shape == layer.shape and np.all(value.parameters["values"].values == 1):
+        return replace(layer, kind="rsqrt", inputs=root.inputs, native=layer.native.after(root.native))
     inverse = draft.add("rsqrt", root.inputs, root.shape, dtype=root.dtype, native=replace(root.native, tensor=None))
     return replace(layer, kind="multiply", inputs=(layer.inputs[0], inverse.id))
 

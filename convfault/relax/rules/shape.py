@@ -74,19 +74,24 @@ def sink_reshapes_of_two(draft: Draft, layer: Layer) -> Layer | None:
 
 
 def sink_reshape_beside_constant(draft: Draft, layer: Layer) -> Layer | None:
-    """A reshaped row of numbers is combined with a constant before the reshape, the constant being reshaped back."""
+    """A reshaped value is combined with a number, or a row with a constant reshaped back, before the reshape."""
     position = next((index for index, name in enumerate(layer.inputs) if draft.layers[name].kind == "constant"), None)
     if position is None:
         return None
     reshape, constant = draft.layers[layer.inputs[1 - position]], draft.layers[layer.inputs[position]]
-    if reshape.kind != "reshape" or reshape.shape != layer.shape or sum(side != 1 for side in layer.shape) > 1:
+    parameter = constant.parameters["values"]
+    row = sum(side != 1 for side in layer.shape) <= 1
+    if reshape.kind != "reshape" or reshape.shape != layer.shape or not (row or parameter.values.size == 1):
         return None
-    source, parameter = draft.input_of(reshape), constant.parameters["values"]
+    source = draft.input_of(reshape)
     if source.kind == "constant":
         return None
-    values = np.broadcast_to(parameter.values, layer.shape).reshape(source.shape)
+    if parameter.values.size == 1:
+        values = parameter.values.reshape((1,) * len(source.shape))
+    else:
+        values = np.broadcast_to(parameter.values, layer.shape).reshape(source.shape)
     beside = draft.add(
-        "constant", (), source.shape, parameters={"values": parameter.with_values(values)}, dtype=constant.dtype
+        "constant", (), values.shape, parameters={"values": parameter.with_values(values)}, dtype=constant.dtype
     )
     names = (beside.id, source.id) if position == 0 else (source.id, beside.id)
     early = draft.add(layer.kind, names, source.shape, layer.hyperparameters, {}, _behind(layer, source), layer.dtype)

@@ -42,11 +42,13 @@ def of_kind(draft: Draft, name: str, kind: str) -> Layer | None:
     return layer if layer.kind == kind else None
 
 
-def _is_relu(layer: Layer) -> bool:
+def is_relu(layer: Layer) -> bool:
+    """Whether the layer is max(x, 0)."""
     return layer.kind == "clip" and (layer["minimum"], layer["maximum"]) == (0.0, INFINITY)
 
 
-def _is_lower_half(layer: Layer) -> bool:
+def is_lower_half(layer: Layer) -> bool:
+    """Whether the layer is min(x, 0)."""
     return layer.kind == "clip" and (layer["minimum"], layer["maximum"]) == (-INFINITY, 0.0)
 
 
@@ -79,12 +81,19 @@ def _exponential_below(draft: Draft, name: str, value: str) -> float | None:
 
 
 def where_positive(draft: Draft, layer: Layer) -> Layer | None:
-    """x where x > 0, else alpha * (exp(x) - 1): ELU; else slope * x: leaky relu; else 0: relu."""
-    condition, value, other = layer.inputs
-    if _positive(draft, condition) != value or draft.layers[value].shape != layer.shape:
+    """x where x > 0, else alpha * (exp(x) - 1): ELU, perhaps scaled; else slope * x: leaky relu; else 0: relu."""
+    condition, above, other = layer.inputs
+    value, factor, added = scaled(draft, above)
+    if _positive(draft, condition) != value or draft.layers[value].shape != layer.shape or added or factor <= 0:
         return None
     if (alpha := _exponential_below(draft, other, value)) is not None:
-        return replace(layer, kind="elu", inputs=(value,), hyperparameters={"alpha": alpha})
+        if factor == 1:
+            return replace(layer, kind="elu", inputs=(value,), hyperparameters={"alpha": alpha})
+        values = {"alpha": alpha / factor}
+        bent = draft.add("elu", (value,), layer.shape, values, native=replace(layer.native, tensor=None))
+        return times(replace(layer, inputs=(bent.id,)), factor)
+    if factor != 1:
+        return None
     if number(draft, other) == 0.0:
         bounds = {"minimum": 0.0, "maximum": INFINITY}
         return replace(layer, kind="clip", inputs=(value,), hyperparameters=bounds)
@@ -116,7 +125,7 @@ def sum_to_elu(draft: Draft, layer: Layer) -> Layer | None:
     """relu(x) - alpha * relu(1 - exp(x)), which is TVM's own spelling."""
     for first, second in (layer.inputs, layer.inputs[::-1]):
         relu = draft.layers[first]
-        if not _is_relu(relu):
+        if not is_relu(relu):
             continue
         bent, alpha, shift = scaled(draft, second)
         below = draft.layers[bent]
@@ -135,28 +144,6 @@ def selu_to_elu(draft: Draft, layer: Layer) -> Layer:
     values = {"alpha": SELU_ALPHA}
     bent = draft.add("elu", layer.inputs, layer.shape, values, native=replace(layer.native, tensor=None))
     return times(replace(layer, inputs=(bent.id,)), SELU_SCALE)
-
-
-def sum_to_prelu(draft: Draft, layer: Layer) -> Layer | None:
-    """relu(x) + slopes * min(x, 0), or relu(x) - slopes * relu(-x): PReLU, leaky relu with one slope for all."""
-    for first, second in (layer.inputs, layer.inputs[::-1]):
-        relu, outer = draft.layers[first], draft.layers[second]
-        if not _is_relu(relu) or outer.kind != "affine" or np.any(outer.parameters["shift"].values):
-            continue
-        below, sign = draft.layers[outer.inputs[0]], 1.0
-        if _is_relu(below):
-            read, scale, shift = scaled(draft, below.inputs[0])
-            if scale >= 0 or shift or read != relu.inputs[0]:
-                continue
-            sign = scale
-        elif not _is_lower_half(below) or below.inputs != relu.inputs:
-            continue
-        slopes = outer.parameters["scale"].with_values(outer.parameters["scale"].values * np.float32(sign))
-        if np.all(slopes.values == slopes.values.flat[0]):
-            values = {"slope": float(slopes.values.flat[0])}
-            return replace(layer, kind="leaky_relu", inputs=relu.inputs, hyperparameters=values)
-        return replace(layer, kind="prelu", inputs=relu.inputs, parameters={"slopes": slopes})
-    return None
 
 
 def log_to_softplus(draft: Draft, layer: Layer) -> Layer | None:
@@ -179,7 +166,7 @@ def sum_to_softplus(draft: Draft, layer: Layer) -> Layer | None:
     """relu(x) + softplus(-|x|), which cannot overflow, is softplus(x)."""
     for first, second in (layer.inputs, layer.inputs[::-1]):
         relu, soft = draft.layers[first], draft.layers[second]
-        if not _is_relu(relu) or soft.kind != "softplus" or soft["beta"] != 1:
+        if not is_relu(relu) or soft.kind != "softplus" or soft["beta"] != 1:
             continue
         inner, scale, shift = scaled(draft, soft.inputs[0])
         size = of_kind(draft, inner, "abs")
@@ -254,6 +241,18 @@ def product_to_gelu(draft: Draft, layer: Layer) -> Layer | None:
     return None
 
 
+def sign_out_of_odd(draft: Draft, layer: Layer) -> Layer | None:
+    """f(-x) is -f(x) for functions that turn with their argument's sign."""
+    inner, scale, shift = scaled(draft, layer.inputs[0])
+    if inner == layer.inputs[0] or shift or scale >= 0:
+        return None
+    source = draft.input_of(layer)
+    turned = times(draft.add("affine", (inner,), source.shape), -scale)
+    draft.put(turned)
+    plain = draft.add(layer.kind, (turned.id,), layer.shape, native=replace(layer.native, tensor=None))
+    return times(replace(layer, inputs=(plain.id,)), -1.0)
+
+
 def negative_to_affine(draft: Draft, layer: Layer) -> Layer | None:
     """-x is x scaled by -1."""
     return times(layer, -1.0) if layer.dtype == "float32" else None
@@ -261,10 +260,10 @@ def negative_to_affine(draft: Draft, layer: Layer) -> Layer | None:
 
 RULES = (
     Rule("negative_to_affine", frozenset({"negative"}), negative_to_affine),
+    Rule("sign_out_of_odd", frozenset({"erf", "tanh"}), sign_out_of_odd),
     Rule("where_positive", frozenset({"where"}), where_positive),
     Rule("where_large_to_softplus", frozenset({"where"}), where_large_to_softplus),
     Rule("sum_to_elu", frozenset({"add"}), sum_to_elu),
-    Rule("sum_to_prelu", frozenset({"add"}), sum_to_prelu),
     Rule("sum_to_softplus", frozenset({"add"}), sum_to_softplus),
     Rule("selu_to_elu", frozenset({"selu"}), selu_to_elu),
     Rule("log_to_softplus", frozenset({"log"}), log_to_softplus),

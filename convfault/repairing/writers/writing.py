@@ -10,7 +10,7 @@ from convfault.errors import ConvfaultError, UsageError
 from convfault.model import Model
 from convfault.relax.edits import Edit, Together
 from convfault.relax.graph import Graph
-from convfault.repairing.writers.change import Change, EditRefusedError
+from convfault.repairing.writers.change import Change, EditRefusedError, Refusal
 from convfault.repairing.writers.document import Document
 from convfault.repairing.writers.layers import LayerRefusal
 from convfault.repairing.writers.surgery import Surgery
@@ -29,9 +29,11 @@ def written(
     after = edited(graph, edits)
     try:
         Surgery(document, graph, after).perform()
+        document.save(out)
     except LayerRefusal as refusal:
         raise EditRefusedError(_named(graph, edits, refusal.layer), refusal.reason) from refusal
-    document.save(out)
+    except Refusal as refusal:  # over what joins layers, a transposition or a reshaping, or over the file as a whole
+        raise EditRefusedError(", ".join(_names(graph, edit) for edit in edits), str(refusal)) from refusal
     return tuple(document.changes)
 
 

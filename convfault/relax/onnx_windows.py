@@ -1,0 +1,102 @@
+"""Makes explicit what an ONNX graph leaves open: paddings given as a word, sizes given as scales, parts of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
+
+
+def pad_explicitly(graph: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Replace ``auto_pad`` of convolutions and poolings by numbers, in place, where the input's shape is known."""
+    import onnx
+
+    weights = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        found = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        word = found.get("auto_pad", b"NOTSET").decode()
+        if node.op_type not in WINDOWS or word == "NOTSET" or (word != "VALID" and node.input[0] not in shapes):
+            continue
+        kernel = found.get("kernel_shape") or (weights.get(node.input[1], [])[2:] if len(node.input) > 1 else [])
+        if not kernel:
+            continue
+        ones = [1] * len(kernel)
+        sides = shapes.get(node.input[0], ones)[-len(kernel) :]
+        windows = zip(sides, kernel, found.get("strides", ones), found.get("dilations", ones), strict=True)
+        totals = [0 if word == "VALID" else _total(*window) for window in windows]
+        less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+        pads = [*more, *less] if word == "SAME_LOWER" else [*less, *more]
+        kept = [item for item in node.attribute if item.name not in {"auto_pad", "pads"}]
+        del node.attribute[:]
+        node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
+
+
+def size_explicitly(graph: Any, constants: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Give one ``Resize`` whose scales make whole sides its result's size instead, in place; whether there was one.
+
+    12 * 1.4166666 is 17 in float32, as runtimes multiply, and 16 for ONNX's own inference of shapes.
+    """
+    import onnx
+
+    for node in graph.node:
+        names = [*node.input, "", "", ""]
+        scales, before = constants.get(names[2]), shapes.get(names[0])
+        if node.op_type != "Resize" or names[3] or scales is None or before is None or scales.size != len(before):
+            continue
+        sides = np.asarray(before) * scales.reshape(-1).astype(np.float64)
+        if np.abs(sides - np.rint(sides)).max() > 1e-4 or np.array_equal(np.floor(sides), np.rint(sides)):
+            continue
+        sizes = f"{node.output[0]}#sizes"
+        graph.initializer.append(onnx.numpy_helper.from_array(np.rint(sides).astype(np.int64), sizes))
+        del node.input[2:]
+        node.input.extend(["", sizes])
+        return True
+    return False
+
+
+def _total(side: int, kernel: int, stride: int, dilation: int) -> int:
+    return max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
+
+
+def split_sequences(graph: Any, constants: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Replace ``SplitToSequence`` into known parts, read by ``SequenceAt`` only, by slices, in place."""
+    import onnx
+
+    made = {node.output[0]: node for node in graph.node if node.op_type == "SplitToSequence"}
+    for name, node in made.items():
+        readers = [item for item in graph.node if name in item.input]
+        places = [constants.get(item.input[1]) for item in readers if item.op_type == "SequenceAt"]
+        axis = next((item.i for item in node.attribute if item.name == "axis"), 0)
+        edges = _edges(node, axis, constants, shapes)
+        if edges is None or len(places) < len(readers) or any(place is None for place in places):
+            continue
+        spans = list(pairwise(edges))
+        for reader, place in zip(readers, places, strict=True):
+            span = spans[int(np.asarray(place).reshape(-1)[0])]
+            numbers = {f"{reader.output[0]}#begin": span[0], f"{reader.output[0]}#end": span[1]}
+            numbers[f"{reader.output[0]}#axis"] = axis
+            graph.initializer.extend(
+                onnx.numpy_helper.from_array(np.asarray([number], np.int64), name) for name, number in numbers.items()
+            )
+            names = [node.input[0], *numbers]
+            reader.CopyFrom(onnx.helper.make_node("Slice", names, list(reader.output), name=reader.name))
+        graph.node.remove(node)
+
+
+def _edges(
+    node: Any, axis: int, constants: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, Sequence[int]]
+) -> list[int] | None:
+    """Where the parts begin and end along the axis; None where that is not known, or the axis itself is dropped."""
+    keeps = next((item.i for item in node.attribute if item.name == "keepdims"), 1)
+    sizes = constants.get(node.input[1]) if len(node.input) > 1 and node.input[1] else None
+    if node.input[0] not in shapes or sizes is None or not keeps:
+        return None
+    side = shapes[node.input[0]][axis]
+    if sizes.ndim == 0:
+        return [*range(0, side, int(sizes)), side]
+    return [0, *np.cumsum(sizes).astype(int).tolist()]

@@ -1,0 +1,125 @@
+"""One fault is one suspect, whichever analyzers can see it; and what only looks alike stays with its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convfault.localization import graph, hyperparameters, input, parameters
+from convfault.localization.case import Case
+from convfault.localization.suspect import Suspect
+from convfault.preprocessing import Preprocessing
+from convfault.relax.edits import Insert
+from convfault.relax.graph import Graph, Layer, Native, Parameter
+from tests.localization import inputs
+from tests.localization.inputs import DEPTH, case, network
+from tests.localization.pairs import case_of, drawn
+from tests.relax.drafts import Sketch
+
+RAW = Preprocessing(size=(inputs.SIZE, inputs.SIZE))
+ANALYZERS = (input, parameters, hyperparameters, graph)
+Damage = Callable[[Graph], Graph]
+
+
+def suspects(made: Case) -> list[Suspect]:
+    return [suspect for analyzer in ANALYZERS for suspect in analyzer.examine(made)]
+
+
+def told(folder: Path, damage: Damage) -> list[tuple[str, str]]:
+    source = network()
+    made = case(folder, source, damage(source), fed=RAW)
+    return [(suspect.kind, suspect.cause) for suspect in suspects(made)]
+
+
+def stem(change: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    def damage(source: Graph) -> Graph:
+        values = source["convolution_1"].parameters["weights"].values
+        return source.with_parameters("convolution_1", weights=np.ascontiguousarray(change(values), np.float32))
+
+    return damage
+
+
+def head(order: np.ndarray, scale: float = 1.0) -> Damage:
+    def damage(source: Graph) -> Graph:
+        values = {name: item.values[..., order] * scale for name, item in source["dense_1"].parameters.items()}
+        return source.with_parameters("dense_1", **values)
+
+    return damage
+
+
+def before_the_stem(scale: float, shift: float) -> Damage:
+    def damage(source: Graph) -> Graph:
+        numbers = {"scale": scale, "shift": shift}
+        parts = {name: Parameter(np.full(DEPTH, value, np.float32)) for name, value in numbers.items()}
+        name = source.inputs[0]
+        extra = Layer("extra", "affine", (name,), source[name].shape, parameters=parts, native=Native("rescaling"))
+        return Insert(extra).apply(source)
+
+    return damage
+
+
+def both(first: Damage, second: Damage) -> Damage:
+    return lambda source: second(first(source))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told_as"),
+    [
+        (stem(lambda values: values * np.float32(255)), ("input", "scale")),
+        (stem(lambda values: values[:, :, ::-1]), ("input", "channel_order")),
+        (before_the_stem(127.5, 127.5), ("input", "normalization")),
+        (head(np.roll(np.arange(inputs.CLASSES), 3)), ("input", "label_offset")),
+        (head(np.asarray([1, 0, 2, 4, 3, 5, 6, 9, 7, 8])), ("input", "permuted_labels")),
+    ],
+)
+def test_a_fault_of_the_input_is_told_by_the_input_analyzer_only(
+    damage: Damage, told_as: tuple[str, str], tmp_path: Path
+) -> None:
+    ((kind, cause),) = told(tmp_path, damage)
+    assert kind == told_as[0]
+    assert cause == told_as[1]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        stem(lambda values: values * np.float32(1.37)),
+        stem(lambda values: values[..., ::-1]),
+        head(np.arange(inputs.CLASSES), 1.5),
+    ],
+)
+def test_other_damage_of_the_same_layers_is_told_by_the_parameters_only(damage: Damage, tmp_path: Path) -> None:
+    assert {kind for kind, _ in told(tmp_path, damage)} == {"parameters"}
+
+
+def test_a_second_fault_of_a_layer_is_told_beside_that_of_the_input(tmp_path: Path) -> None:
+    damage = both(stem(lambda values: values[:, :, ::-1]), lambda source: doubled(source, "convolution_2"))
+    assert sorted(kind for kind, _ in told(tmp_path, damage)) == ["input", "parameters"]
+
+
+def doubled(source: Graph, name: str) -> Graph:
+    return source.with_parameters(name, weights=source[name].parameters["weights"].values * np.float32(2))
+
+
+def flattened() -> Graph:
+    sketch = Sketch(1, 3, 4, 3)
+    first = sketch.convolution(sketch.source, filters=5)
+    active = sketch.layer("clip", first, (1, 3, 4, 5), minimum=0.0, maximum=np.inf)
+    flat = sketch.layer("reshape", active, (1, 60))
+    parts = {"weights": Parameter(drawn(60, 6), ("fc",)), "bias": Parameter(drawn(6), ("fc_b",))}
+    return sketch.graph_of(sketch.add("dense", (flat,), (1, 6), {}, parts).id)
+
+
+@pytest.mark.parametrize(
+    ("axes", "told_as"), [((2, 0, 1), [("graph", "flatten_order")]), ((0, 1, 2), [("parameters", "rolled")])]
+)
+def test_another_order_of_flattening_is_told_once(axes: tuple[int, ...], told_as: list[tuple[str, str]]) -> None:
+    source = flattened()
+    rows = np.arange(60).reshape(3, 4, 5).transpose(axes).reshape(-1)
+    weights = source["dense_1"].parameters["weights"].values
+    moved = weights[rows] if axes != (0, 1, 2) else np.roll(weights, 1, axis=0)
+    made = case_of(source, source.with_parameters("dense_1", weights=moved))
+    assert [(suspect.kind, suspect.cause) for suspect in suspects(made)] == told_as
