@@ -67,7 +67,7 @@ def repair(
     order: Order | None = None,
     **request: Any,
 ) -> Report:
-    """The same, and ``Report.repaired`` tells what was written and whether it agrees; ``order`` says what is allowed."""
+    """The same, and ``Report.repaired`` tells what was written and whether it agrees; ``order`` says what it may."""
     from convfault import pipeline
 
     asked, context = _asked(source, target, request)

@@ -25,8 +25,7 @@ def _topk(layer: Layer, inputs: Sequence[Array]) -> Array:
     axis = int(layer["axis"])
     keys = -inputs[0] if layer["largest"] else inputs[0]
     places = np.argsort(keys, axis=axis, kind="stable").take(range(layer.shape[axis]), axis=axis)
-    wanted = layer.hyperparameters.get("ret_type", "both")
-    if wanted == "indices" or (wanted == "both" and layer["output"] == 1):
+    if layer["output"] == 1:
         return places.astype(layer.dtype)
     return np.take_along_axis(inputs[0], places, axis)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 
@@ -116,8 +117,6 @@ def chosen(builder: Any, condition: Any, value: Any, other: float) -> Any:
 
 def local_response_norm(value: Any, radius: int, bias: float, alpha: float, beta: float) -> Any:
     """x / (bias + alpha * sum of x² over ``radius`` channels to both sides) ** beta, channels last."""
-    from math import prod
-
     from tvm import relax
 
     shape, size = shape_of(value), 2 * radius + 1
@@ -127,3 +126,47 @@ def local_response_norm(value: Any, radius: int, bias: float, alpha: float, beta
     )
     scaled = relax.op.multiply(relax.op.reshape(pooled, shape), scalar(alpha * size, value))
     return relax.op.divide(value, relax.op.power(relax.op.add(scaled, scalar(bias, value)), scalar(beta, value)))
+
+
+def space_to_batch(value: Any, given: Sequence[int], blocks: Sequence[int], pads: Sequence[Sequence[int]]) -> Any:
+    """Pad, split each spatial side into blocks, and move the blocks into the batch: TensorFlow's way to dilate.
+
+    ``given`` is the value's shape.
+    """
+    from tvm import relax
+
+    shape = list(given)
+    widths = [0, 0, *[int(width) for pair in pads for width in pair], *[0, 0] * (len(shape) - 1 - len(blocks))]
+    padded = [side + sum(widths[2 * axis : 2 * axis + 2]) for axis, side in enumerate(shape)]
+    split = [padded[0]]
+    for axis, block in enumerate(blocks):
+        split += [padded[axis + 1] // block, block]
+    split += padded[1 + len(blocks) :]
+    places = range(len(blocks))
+    order = [*[2 + 2 * p for p in places], 0, *[1 + 2 * p for p in places], *range(1 + 2 * len(blocks), len(split))]
+    result = [
+        padded[0] * prod(blocks),
+        *[padded[axis + 1] // block for axis, block in enumerate(blocks)],
+        *padded[1 + len(blocks) :],
+    ]
+    value = relax.op.nn.pad(value, widths) if any(widths) else value
+    return relax.op.reshape(relax.op.permute_dims(relax.op.reshape(value, split), order), result)
+
+
+def batch_to_space(value: Any, given: Sequence[int], blocks: Sequence[int], crops: Sequence[Sequence[int]]) -> Any:
+    """The inverse of ``space_to_batch``, with ``crops`` instead of padding."""
+    from tvm import relax
+
+    shape, count = list(given), len(blocks)
+    batch = shape[0] // prod(blocks)
+    order = [
+        count,
+        *[axis for p in range(count) for axis in (count + 1 + p, p)],
+        *range(2 * count + 1, count + len(shape)),
+    ]
+    whole = [batch, *[side * block for side, block in zip(shape[1:], blocks, strict=False)], *shape[1 + count :]]
+    value = relax.op.reshape(value, [*blocks, batch, *shape[1:]])
+    value = relax.op.reshape(relax.op.permute_dims(value, order), whole)
+    begin = [int(crop[0]) for crop in crops]
+    end = [side - int(crop[1]) for side, crop in zip(whole[1:], crops, strict=False)]
+    return relax.op.strided_slice(value, list(range(1, count + 1)), begin, end)

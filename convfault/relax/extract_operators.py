@@ -14,7 +14,7 @@ from convfault.relax.extract_constant import OPERATORS as CONSTANT_OPERATORS
 from convfault.relax.extract_norm import OPERATORS as NORM_OPERATORS
 from convfault.relax.extract_product import OPERATORS as PRODUCT_OPERATORS
 from convfault.relax.extract_window import OPERATORS as WINDOW_OPERATORS
-from convfault.relax.graph import Parameter
+from convfault.relax.graph import Native, Parameter
 
 Operator = Callable[[Extraction, Any], "str | tuple[str, ...]"]
 
@@ -97,36 +97,41 @@ def _split(at: Extraction, call: Any) -> tuple[str, ...]:
 
 
 def _part(at: Extraction, call: Any, axis: int, span: tuple[int, int]) -> str:
-    shape = list(shape_of(call.args[0]))
-    begin, end = [0] * len(shape), list(shape)
-    begin[axis], end[axis] = span
-    values = {"begin": tuple(begin), "end": tuple(end), "strides": (1,) * len(shape)}
-    shape[axis] = span[1] - span[0]
-    source = at.id(call.args[0])
-    return at.draft.add("slice", [source], shape, values, dtype=at.draft.layers[source].dtype).id
+    spans = [(0, side, 1) for side in shape_of(call.args[0])]
+    spans[axis] = (*span, 1)
+    return _cut(at, at.id(call.args[0]), spans, Native())
+
+
+def _cut(at: Extraction, source: str, spans: list[tuple[int, int, int]], native: Native) -> str:
+    """A slice; along the first axis, where a batch stands else, with that axis moved out of the way."""
+    layer = at.draft.layers[source]
+    shape = [len(range(*span)) for span in spans]
+    if len(spans) > 1 and shape[0] != layer.shape[0]:
+        order = (1, 0, *range(2, len(spans)))
+        inner = _cut(at, at.transposed(source, order), [spans[axis] for axis in order], Native())
+        return at.draft.add("transpose", (inner,), shape, {"order": order}, native=native, dtype=layer.dtype).id
+    values = {name: tuple(span[part] for span in spans) for part, name in enumerate(("begin", "end", "strides"))}
+    return at.draft.add("slice", (source,), shape, values, native=native, dtype=layer.dtype).id
 
 
 def _slice(at: Extraction, call: Any) -> str:
     """Begin and end as numpy resolves them, for all axes."""
     shape = shape_of(call.args[0])
-    begin, end, strides = [0] * len(shape), list(shape), [1] * len(shape)
+    spans = [(0, side, 1) for side in shape]
     axes, first, last, *rest = (plain(argument) for argument in call.args[1:])
     steps = rest[0] if rest else [1] * len(axes)
     for axis, start, stop, step in zip(axes, first, last, steps, strict=True):
-        span = slice(int(start), int(stop), int(step)).indices(shape[int(axis)])
-        begin[int(axis)], end[int(axis)], strides[int(axis)] = span
-    values = {"begin": tuple(begin), "end": tuple(end), "strides": tuple(strides)}
-    return at.emit(call, "slice", [at.id(call.args[0])], values).id
+        spans[int(axis)] = slice(int(start), int(stop), int(step)).indices(shape[int(axis)])
+    return _cut(at, at.id(call.args[0]), spans, at.native)
 
 
 def _flip(at: Extraction, call: Any) -> str:
     """A cut that runs backwards along one axis."""
     shape = shape_of(call)
+    spans = [(0, side, 1) for side in shape]
     axis = int(attributes(call)["axis"]) % len(shape)
-    begin, end, strides = [0] * len(shape), list(shape), [1] * len(shape)
-    begin[axis], end[axis], strides[axis] = shape[axis] - 1, -1, -1
-    values = {"begin": tuple(begin), "end": tuple(end), "strides": tuple(strides)}
-    return at.emit(call, "slice", [at.id(call.args[0])], values).id
+    spans[axis] = (shape[axis] - 1, -1, -1)
+    return _cut(at, at.id(call.args[0]), spans, at.native)
 
 
 def _pad(at: Extraction, call: Any) -> str:
@@ -167,7 +172,36 @@ def _prelu(at: Extraction, call: Any) -> str:
 
 def _take(at: Extraction, call: Any) -> str:
     axis = attributes(call)["axis"]
+    axis = None if axis is None else int(axis) % len(shape_of(call.args[0]))
     return at.emit(call, "take", [at.id(argument) for argument in call.args[:2]], {"axis": axis}).id
+
+
+def _largest(at: Extraction, call: Any) -> str | tuple[str, ...]:
+    """Values and places of the largest, a layer each."""
+    found, source = attributes(call), at.id(call.args[0])
+    values = {"axis": int(found["axis"]) % len(shape_of(call.args[0])), "largest": bool(found["largest"])}
+    wanted = {"both": (0, 1), "values": (0,), "indices": (1,)}[str(found["ret_type"])]
+    fields = list(getattr(call.ty, "fields", [call.ty]))
+    parts = [
+        at.draft.add(
+            "topk", (source,), [int(side) for side in field.shape], {**values, "output": number},
+            native=Native(None, None, at.native.operators) if len(wanted) > 1 else at.native, dtype=str(field.dtype),
+        ).id
+        for number, field in zip(wanted, fields, strict=True)
+    ]  # fmt: skip
+    return tuple(parts) if len(wanted) > 1 else parts[0]
+
+
+def _along(kind: str, *names: str) -> Operator:
+    """A layer of one input along one axis that keeps some attributes, numbers being their truth values."""
+
+    def convert(at: Extraction, call: Any) -> str:
+        found, rank = attributes(call), len(shape_of(call.args[0]))
+        axis = None if found["axis"] is None else int(found["axis"]) % rank
+        values = {"axis": axis} | {name: bool(found[name]) for name in names}
+        return at.emit(call, kind, [at.id(call.args[0])], values).id
+
+    return convert
 
 
 def _shape_to_tensor(at: Extraction, call: Any) -> str:
@@ -205,10 +239,12 @@ OPERATORS: dict[str, Operator] = {
     **WINDOW_OPERATORS,
     "relax.argmax": _index_of("argmax"),
     "relax.argmin": _index_of("argmin"),
+    "relax.argsort": _along("argsort", "descending"),
     "relax.astype": _cast,
     "relax.broadcast_to": _broadcast,
     "relax.clip": _clip_between,
     "relax.concat": _concat,
+    "relax.cumsum": _along("cumsum", "exclusive"),
     "relax.flip": _flip,
     "relax.nn.batch_norm": _batch_norm,
     "relax.nn.dropout": lambda at, call: (at.id(call.args[0]), at.id(call.args[0])),
@@ -226,6 +262,8 @@ OPERATORS: dict[str, Operator] = {
     "relax.split": _split,
     "relax.strided_slice": _slice,
     "relax.take": _take,
+    "relax.sort": _along("sort", "descending"),
     "relax.tile": _tile,
+    "relax.topk": _largest,
     "relax.wrap_param": _first,
 }

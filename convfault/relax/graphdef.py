@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convfault.model import TensorSpec
+from convfault.relax.graphdef_call import CALLS, Convert, called
+from convfault.relax.graphdef_static import computed
 from convfault.relax.imported import Imported, OperatorRefusedError, Origin, UnsupportedOperator, first_line
 
 
@@ -58,10 +60,12 @@ SOURCES = frozenset({"Const", "Placeholder"})
 
 
 def static_value(tensor: Any) -> npt.NDArray[Any] | None:
-    """What TensorFlow can tell of a tensor without running it."""
+    """The value of a tensor that does not depend on the model's inputs, None of one that does."""
     import tensorflow as tf
 
     value = tf.get_static_value(tensor)
+    if value is None and tensor.dtype.is_integer:
+        value = computed(tensor)
     return None if value is None else np.asarray(value)
 
 
@@ -107,9 +111,14 @@ def _module(
     builder = relax.BlockBuilder()
     with builder.function("main", list(table.values())):
         with builder.dataflow():
+            library = {item.signature.name: item for item in frozen.definition.library.function}
+
+            def convert(operation: Any, known: dict[str, Any], at: Any) -> None:
+                _convert(operation, known, at, library, convert)
+
             for name in needed:
                 if name not in skipped:
-                    _convert(graph.get_operation_by_name(name), table, builder)
+                    convert(graph.get_operation_by_name(name), table, builder)
             found = [table[tensor] for tensor in frozen.outputs.values()]
             result = builder.emit_output(found[0] if len(found) == 1 else relax.Tuple(found))
         builder.emit_func_output(result)
@@ -158,7 +167,7 @@ def _sorted(graph: Any, wanted: set[str]) -> list[str]:
     return ordered
 
 
-def _convert(operation: Any, table: dict[str, Any], builder: Any) -> None:
+def _convert(operation: Any, table: dict[str, Any], builder: Any, library: Mapping[str, Any], convert: Convert) -> None:
     """Bind the outputs of one operation in ``table`` under their tensor names."""
     from tvm import relax
 
@@ -172,15 +181,19 @@ def _convert(operation: Any, table: dict[str, Any], builder: Any) -> None:
             return
     from convfault.relax.graphdef_operators import OPERATORS
 
-    if operation.type not in OPERATORS:
+    if operation.type not in OPERATORS and operation.type not in CALLS:
         raise OperatorRefusedError(operation.name, "convfault's importer does not know this operator")
     try:
-        result = OPERATORS[operation.type](Node(operation, tuple(table[tensor.name] for tensor in operation.inputs)))
+        inputs = [table[tensor.name] for tensor in operation.inputs]
+        if operation.type in CALLS:
+            result: Any = called(operation, inputs, builder, library, convert)
+        else:
+            result = OPERATORS[operation.type](Node(operation, tuple(inputs)))
         results = list(result) if isinstance(result, (list, tuple)) else [result]
         for tensor, value in zip(operation.outputs, results, strict=False):
             table[tensor.name] = builder.emit(value) if _is_call(value) else value
-    except OperatorRefusedError:
-        raise
+    except OperatorRefusedError as refusal:
+        raise OperatorRefusedError(operation.name, refusal.reason) from refusal  # of a called function, too
     except Exception as error:
         raise OperatorRefusedError(operation.name, first_line(error)) from error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from convfault.relax import expressions
 from convfault.relax.graphdef import Node, Operator
 
 
@@ -100,10 +101,14 @@ def _strided_slice(node: Node) -> Any:
         first = None if mask["begin"] & bit else int(begin[index])
         last = None if mask["end"] & bit else int(end[index])
         spans.append(slice(first, last, int(stride[index])).indices(side))
-    if any(step < 0 for _, _, step in spans):
-        raise ValueError("a strided slice that runs backwards")
+    found = node.inputs[0]
+    for axis, (first, last, step) in enumerate(spans):
+        if step < 0:
+            if (first, last, step) != (shape[axis] - 1, -1, -1):
+                raise ValueError("a strided slice that runs backwards over a part")
+            found, spans[axis] = relax.op.flip(found, axis=axis), (0, shape[axis], 1)
     axes = list(range(len(spans)))
-    found = relax.op.strided_slice(node.inputs[0], axes, *[[span[part] for span in spans] for part in range(3)])
+    found = relax.op.strided_slice(found, axes, *[[span[part] for span in spans] for part in range(3)])
     return relax.op.reshape(found, node.output_shape()) if mask["shrink_axis"] else found
 
 
@@ -161,41 +166,13 @@ def _space_to_depth(node: Node) -> Any:
 
 
 def _space_to_batch(node: Node) -> Any:
-    """Pad, split each spatial side into blocks, and move the blocks into the batch: TensorFlow's way to dilate."""
-    from tvm import relax
-
-    blocks, pads = [int(b) for b in node.constant(1)], node.constant(2).tolist()
-    shape = list(node.shape())
-    widths = [0, 0, *[int(width) for pair in pads for width in pair], *[0, 0] * (len(shape) - 1 - len(blocks))]
-    padded = [side + sum(widths[2 * axis : 2 * axis + 2]) for axis, side in enumerate(shape)]
-    split, order = [padded[0]], [0]
-    for axis, block in enumerate(blocks):
-        split += [padded[axis + 1] // block, block]
-    split += padded[1 + len(blocks) :]
-    places = range(len(blocks))
-    order = [*[2 + 2 * p for p in places], 0, *[1 + 2 * p for p in places], *range(1 + 2 * len(blocks), len(split))]
-    value = relax.op.nn.pad(node.inputs[0], widths) if any(widths) else node.inputs[0]
-    return relax.op.reshape(relax.op.permute_dims(relax.op.reshape(value, split), order), node.output_shape())
+    blocks, pads = (node.constant(index).tolist() for index in (1, 2))
+    return expressions.space_to_batch(node.inputs[0], node.shape(), blocks, pads)
 
 
 def _batch_to_space(node: Node) -> Any:
-    """The inverse of ``_space_to_batch``, with ``crops`` instead of padding."""
-    from tvm import relax
-
-    blocks, crops = [int(b) for b in node.constant(1)], node.constant(2).tolist()
-    shape, count = list(node.shape()), len(blocks)
-    batch = shape[0] // int(np.prod(blocks))
-    order = [
-        count,
-        *[axis for p in range(count) for axis in (count + 1 + p, p)],
-        *range(2 * count + 1, count + len(shape)),
-    ]
-    whole = [batch, *[side * block for side, block in zip(shape[1:], blocks, strict=False)], *shape[1 + count :]]
-    value = relax.op.reshape(node.inputs[0], [*blocks, batch, *shape[1:]])
-    value = relax.op.reshape(relax.op.permute_dims(value, order), whole)
-    begin = [int(crop[0]) for crop in crops]
-    end = [side - int(crop[1]) for side, crop in zip(whole[1:], crops, strict=False)]
-    return relax.op.strided_slice(value, list(range(1, count + 1)), begin, end)
+    blocks, crops = (node.constant(index).tolist() for index in (1, 2))
+    return expressions.batch_to_space(node.inputs[0], node.shape(), blocks, crops)
 
 
 def _largest(node: Node) -> Any:

@@ -16,7 +16,7 @@ from convfault.relax.imported import (
     import_around,
 )
 from convfault.relax.known_onnx import known_node
-from convfault.relax.onnx_expand import expanded, seen_values
+from convfault.relax.onnx_expand import drop_unread_outputs, expanded, seen_values
 from convfault.relax.onnx_fold import fold_sizes
 
 
@@ -27,6 +27,7 @@ def import_onnx(model: Model, batch: int) -> Imported:
     proto = expanded(onnx.load(model.path), _known())
     fix_shapes(proto.graph, batch)
     fold_sizes(proto)
+    drop_unread_outputs(proto.graph)
     return import_around(lambda refused: _attempt(proto, refused))
 
 

@@ -29,6 +29,20 @@ def expanded(model: Any, known: Collection[str]) -> Any:
         return model
 
 
+def drop_unread_outputs(graph: Any) -> None:
+    """Take away trailing outputs of operators that nobody reads, in place: masks, places of maxima."""
+    read = {name for node in graph.node for name in _names_in(node)} | {value.name for value in graph.output}
+    for node in graph.node:
+        while len(node.output) > 1 and node.output[-1] not in read and node.op_type != "Split":
+            del node.output[-1]
+
+
+def _names_in(node: Any) -> list[str]:
+    inner = [item for attribute in node.attribute if attribute.HasField("g") for item in attribute.g.node]
+    ends = [value.name for attribute in node.attribute if attribute.HasField("g") for value in attribute.g.output]
+    return [*node.input, *ends, *(name for item in inner for name in _names_in(item))]
+
+
 def _has_body(name: str, model: Any) -> bool:
     import onnx
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from convfault.relax import tflite_windows
+
 Operator = Callable[[Any, Any], Any]
 
 
@@ -65,12 +67,17 @@ def prelu(converter: Any, operator: Any) -> Any:
 
 
 OPERATORS: dict[str, Operator] = {
+    "BATCH_TO_SPACE_ND": tflite_windows.batch_to_space,
     "DEQUANTIZE": same,
     "EXPAND_DIMS": reshape,
+    "FULLY_CONNECTED": tflite_windows.fully_connected,
     "GELU": gelu,
+    "L2_NORMALIZATION": tflite_windows.length_normalization,
     "PRELU": prelu,
     "QUANTIZE": same,
     "RESHAPE": reshape,
+    "SPACE_TO_BATCH_ND": tflite_windows.space_to_batch,
     "SQUEEZE": reshape,
     "TILE": tile,
+    "TRANSPOSE_CONV": tflite_windows.transposed_convolution,
 }

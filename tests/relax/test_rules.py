@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from convfault.relax.draft import Draft
+from convfault.relax.graph import Graph
 from tests.relax.drafts import Sketch, kinds, only, simplified, values
 
 PICTURE = (1, 6, 5, 4)
@@ -280,3 +281,23 @@ def test_the_normal_form_is_its_own_normal_form() -> None:
     graph = simplified(sketch.ending(channels_first_block(sketch, channels_first_block(sketch, sketch.source))))
     again = Draft.of(graph)
     assert kinds(simplified(again.graph())) == kinds(graph)
+
+
+def residual(order: tuple[int, ...] | None) -> Graph:
+    """A sum of two convolutions in NCHW, between convolutions in NHWC; ``order`` transposes one of its summands."""
+    sketch = Sketch(1, 6, 6, 4)
+    first = sketch.convolution(sketch.source)
+    second = sketch.convolution(first)
+    left = sketch.layer("transpose", first, (1, 8, 6, 6), order=TO_FIRST)
+    right = sketch.layer("transpose", second, (1, 8, 6, 6), order=TO_FIRST)
+    left = left if order is None else sketch.layer("transpose", left, (1, 8, 6, 6), order=order)
+    total = sketch.layer("add", (left, right), (1, 8, 6, 6))
+    return simplified(sketch.ending(sketch.convolution(sketch.layer("transpose", total, (1, 6, 6, 8), order=TO_LAST))))
+
+
+def test_a_transpose_beside_a_change_of_layout_stays_alone_and_in_its_place() -> None:
+    graph = residual((0, 1, 3, 2))
+    transposes = [layer for layer in graph if layer.kind == "transpose"]
+    assert [layer["order"] for layer in transposes] == [(0, 2, 1, 3)]
+    assert [graph[name].kind for name in graph.readers[transposes[0].id]] == ["add"]
+    assert "transpose" not in kinds(residual(None))

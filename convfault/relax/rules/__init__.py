@@ -7,6 +7,7 @@ from convfault.relax.rules import (
     activation,
     affine,
     constants,
+    dilation,
     linear,
     normalization,
     order,
@@ -26,6 +27,7 @@ SIMPLIFY: tuple[Rule, ...] = (*constants.RULES, *shape.RULES, *order.RULES, *poo
 
 COMBINE: tuple[Rule, ...] = (
     *SIMPLIFY,
+    *dilation.RULES,
     *linear.RULES,
     *activation.RULES,
     *power.RULES,

@@ -52,6 +52,8 @@ def _hyperparameters(layer: Layer, order: Order) -> dict[str, Any] | None:
         return values if order[-1] == len(order) - 1 else None
     if layer.kind in {"concat", "softmax", "log_softmax", "local_response"}:
         return {**values, "axis": order[values["axis"]]}
+    if layer.kind in {"argmax", "argmin"} and values["keepdims"] and values["axis"] is not None:
+        return {**values, "axis": order[values["axis"]]}
     if layer.kind in kinds.REDUCTIONS and values["keepdims"]:
         return {**values, "axes": tuple(sorted(order[axis] for axis in values["axes"]))}
     if layer.kind in {"slice", "pad"}:
@@ -68,9 +70,10 @@ def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
         source.shape != layer.shape and _is_transposed(draft, source, TO_FIRST) for source in sources
     ):
         orders = {TO_FIRST}  # a picture of one channel, spread over those of another input
-    if len(orders) != 1:
+    if not orders:
         return None
-    order = orders.pop()
+    # with several orders, the one that only changes the layout: what is left of the others stands where it was put
+    order = TO_FIRST if TO_FIRST in orders else min(orders)
     if len(order) != len(layer.shape):
         return None
     values = _hyperparameters(layer, order)
@@ -109,7 +112,7 @@ def _is_transposed(draft: Draft, source: Layer, order: Order) -> bool:
 
 
 def _untransposed(draft: Draft, source: Layer, order: Order) -> str:
-    if source.kind == "transpose" or _is_transposed(draft, source, order):
+    if (source.kind == "transpose" and source["order"] == order) or _is_transposed(draft, source, order):
         return source.inputs[0]
     if int(np.prod(source.shape)) == 1:
         return source.id
@@ -176,6 +179,7 @@ MOVABLE = (
     | kinds.BINARY
     | kinds.REDUCTIONS
     | {"affine", "where", "concat", "softmax", "log_softmax", "slice", "pad", "normalize", "prelu", "local_response"}
+    | {"argmax", "argmin"}
 )
 RULES = (
     Rule("merge_transposes", frozenset({"transpose"}), merge_transposes),

@@ -126,6 +126,17 @@ def keep_reduced_axes(draft: Draft, layer: Layer) -> Layer | None:
     )
 
 
+def keep_searched_axis(draft: Draft, layer: Layer) -> Layer | None:
+    """The place of an extreme along an axis: the axis is kept, and a reshape drops it."""
+    if layer["keepdims"] or layer["axis"] is None:
+        return None
+    shape = [1 if axis == layer["axis"] else side for axis, side in enumerate(draft.input_of(layer).shape)]
+    values = {**layer.hyperparameters, "keepdims": True}
+    early = draft.add(layer.kind, layer.inputs, shape, values, {}, layer.native, layer.dtype)
+    native = replace(layer.native, operators=())
+    return replace(layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=native)
+
+
 def drop_reduction_of_one(draft: Draft, layer: Layer) -> str | None:
     """A mean, sum or extreme over axes of size 1 is the value itself."""
     source = draft.input_of(layer)
@@ -143,5 +154,6 @@ RULES = (
     Rule("scale_to_divisor", frozenset({"affine"}), scale_to_divisor),
     Rule("max_pool_to_max", frozenset({"max_pool"}), max_pool_to_max),
     Rule("keep_reduced_axes", kinds.REDUCTIONS, keep_reduced_axes),
+    Rule("keep_searched_axis", frozenset({"argmax", "argmin"}), keep_searched_axis),
     Rule("drop_reduction_of_one", SAME_OF_ONE, drop_reduction_of_one),
 )

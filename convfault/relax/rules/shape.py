@@ -128,6 +128,8 @@ def take_to_slice(draft: Draft, layer: Layer) -> Layer | None:
     if axis is None or places.size == 0 or places.ndim > 1:
         return None
     axis, size = int(axis) % len(source.shape), source.shape[int(axis)]
+    if axis == 0 and size != 1 and len(source.shape) > 1:  # no batch: it would be cut as one
+        return None
     steps = np.diff(flat := places.reshape(-1).astype(np.int64) % size)
     step = int(steps[0]) if steps.size else 1
     if step < 1 or np.any(steps != step):
