@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convfault.relax.draft import Draft
-from convfault.relax.graph import Graph
+from convfault.relax.graph import Graph, Parameter
 from tests.relax.drafts import Sketch, kinds, only, simplified, values
 
 PICTURE = (1, 6, 5, 4)
@@ -301,3 +301,14 @@ def test_a_transpose_beside_a_change_of_layout_stays_alone_and_in_its_place() ->
     assert [layer["order"] for layer in transposes] == [(0, 2, 1, 3)]
     assert [graph[name].kind for name in graph.readers[transposes[0].id]] == ["add"]
     assert "transpose" not in kinds(residual(None))
+
+
+def test_places_picked_along_an_axis_are_picked_before_a_change_of_layout() -> None:
+    sketch = Sketch(1, 6, 5, 4)
+    first = sketch.layer("transpose", sketch.source, (1, 4, 6, 5), order=TO_FIRST)
+    places = sketch.add("constant", (), (4,), {}, {"values": Parameter(np.array([3, 2, 1, 0]))}).id
+    picked = sketch.layer("take", (first, places), (1, 4, 6, 5), axis=1)
+    last = sketch.layer("transpose", picked, (1, 6, 5, 4), order=TO_LAST)
+    graph = simplified(sketch.ending(sketch.convolution(last)))
+    assert "transpose" not in kinds(graph)
+    assert only(graph, "take")["axis"] == 3

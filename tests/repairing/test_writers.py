@@ -244,3 +244,38 @@ def test_what_half_precision_holds_is_stored_so_where_it_was_quantized(tinies: d
         assert np.isfinite(run(place, pictures(place))[0]).all()
         sizes[name] = place.stat().st_size
     assert sizes["half"] < sizes["full"]
+
+
+def test_a_layer_behind_an_input_that_is_read_in_its_own_layout_is_written(out: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(1).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("InstanceNormalization", ["x", "scale", "shift"], ["even"], name="even"),
+        helper.make_node("Conv", ["even", "weights"], ["y"], name="conv"),
+    ]
+    values = {"scale": np.ones(3, np.float32), "shift": np.zeros(3, np.float32), "weights": weights}
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 6, 6]), ("y", [1, 4, 4, 4]))
+    ]
+    graph = helper.make_graph(
+        nodes, "g", ends[:1], ends[1:], [numpy_helper.from_array(v, n) for n, v in values.items()]
+    )
+    path = out.with_name("read_as_it_is.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    target = view(path)
+    start = target.graph[target.graph.inputs[0]]
+    edit = Insert(
+        Layer(
+            "corrected",
+            "affine",
+            (start.id,),
+            start.shape,
+            parameters={n: Parameter(np.array(v, np.float32)) for n, v in (("scale", [1, 2, 3]), ("shift", [1, 0, 1]))},
+        )
+    )
+    mended = written(target, [edit], out)
+    pixels = np.random.default_rng(2).standard_normal((1, 3, 6, 6)).astype(np.float32)
+    fed = pixels * np.array([1, 2, 3], np.float32).reshape(3, 1, 1) + np.array([1, 0, 1], np.float32).reshape(3, 1, 1)
+    assert difference(run(mended, pixels), target.run(fed)) < 1e-5

@@ -138,6 +138,20 @@ def sink_transpose_through_reduction(draft: Draft, layer: Layer) -> Layer | None
     return replace(layer, inputs=source.inputs, hyperparameters={**layer.hyperparameters, "axes": axes})
 
 
+def sink_transpose_through_take(draft: Draft, layer: Layer) -> Layer | None:
+    """Places picked along one axis: they are picked along the axis that it was before."""
+    source, places = draft.input_of(layer), draft.layers[layer.inputs[1]]
+    if source.kind != "transpose" or len(places.shape) != 1 or layer["axis"] is None:
+        return None
+    order = source["order"]
+    back = inverse(order)
+    shape = [layer.shape[axis] for axis in back]
+    native, values = layer.native.transposed(back), {"axis": order[int(layer["axis"]) % len(order)]}
+    early = draft.add("take", (source.inputs[0], places.id), shape, values, {}, native, layer.dtype, layer.details)
+    late = Native(layer.native.tensor, layer.native.permutation)
+    return Layer(layer.id, "transpose", (early.id,), layer.shape, layer.dtype, {"order": order}, native=late)
+
+
 def _first_order(draft: Draft, layer: Layer) -> Order | None:
     """The first transpose that follows a model input behind elementwise layers."""
     pending, seen = list(draft.readers(layer.id)), set()
@@ -187,5 +201,6 @@ RULES = (
     Rule("take_order_into_input", frozenset({"input"}), take_order_into_input),
     Rule("take_order_into_output", frozenset({"transpose"}), take_order_into_output),
     Rule("sink_transpose", MOVABLE, sink_transpose),
+    Rule("sink_transpose_through_take", frozenset({"take"}), sink_transpose_through_take),
     Rule("sink_transpose_through_reduction", kinds.REDUCTIONS, sink_transpose_through_reduction),
 )

@@ -104,7 +104,8 @@ class Surgery:
         self.owners = {}
         for layer in self.after:
             tensor = self.tensor_of(layer.id) if layer.id in self.anew else None
-            if tensor is not None:
+            # a layer that only shows a model input otherwise is computed beside it, and its readers are connected anew
+            if tensor is not None and tensor not in self.document.inputs:
                 self.owners[tensor] = layer.id
         self.behind = {tensor: self.after.descendants({owner}) for tensor, owner in self.owners.items()}
 
