@@ -118,6 +118,21 @@ def _by_weights(case: Case, scores: Scores) -> tuple[int, ...] | None:
     return None if worse or not (same.all() and biased.all()) else columns
 
 
+def _in_the_head(case: Case, columns: Sequence[int | None]) -> bool:
+    """Whether it is the last layer's weights that are numbered so, rather than what is behind it."""
+    one, other = head(case.source.graph), head(case.target.graph)
+    if one is None or other is None:
+        return False
+    wanted, found = _columns_of(one), _columns_of(other)
+    places = [(i, column) for i, column in enumerate(columns) if column is not None]
+    if len(wanted) != len(found) or wanted.shape[1] != len(columns) or not places:
+        return False
+    if max(column for _, column in places) >= found.shape[1]:
+        return False
+    size = np.maximum(np.linalg.norm(wanted, axis=0), 1e-12)
+    return all(np.linalg.norm(wanted[:, i] - found[:, column]) <= SAME * size[i] for i, column in places)
+
+
 def _by_answers(scores: Scores, tolerance: float) -> tuple[int, ...] | None:
     """The columns when the answers are the same in another order, within the tolerance: nothing less is a proof."""
     if scores.source.shape != scores.target.shape:
@@ -163,6 +178,7 @@ def _suspect(case: Case, scores: Scores, columns: Sequence[int | None], weighed:
         "found_by": "weights of the last layer" if weighed else "answers",
     }
     last = head(case.target.graph)
+    weighed = weighed or _in_the_head(case, columns)
     place = last.id if weighed and last is not None else scores.target_layer
     first = head(case.source.graph)
     common = {

@@ -272,6 +272,7 @@ def test_a_background_class_is_an_offset(tmp_path: Path, softmax: bool, front: b
     assert suspect.cause == "label_offset"
     assert suspect.evidence["classes"] == {"source": CLASSES, "target": CLASSES + 1}
     assert suspect.evidence["columns"] == [i + front for i in range(CLASSES)]
+    assert suspect.target == "dense_1", "its weights are numbered so"
     assert error(made, suspect.edit.apply(made.target.graph)) < 1e-6
 
 
@@ -285,6 +286,7 @@ def test_a_background_class_that_was_lost_is_an_offset(tmp_path: Path) -> None:
     suspect = only(analyzer.examine(made))
     assert suspect.cause == "label_offset"
     assert suspect.evidence["columns"] == [None, *range(CLASSES)]
+    assert suspect.target == "dense_1"
     assert error(made, suspect.edit.apply(made.target.graph)) < 1e-6
 
 
