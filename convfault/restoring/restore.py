@@ -118,6 +118,7 @@ class _Restoring:
         for number in range(1, ROUNDS + 1):
             made = self._round(number, current, best)
             if made is None or not self._better(made, current):
+                self._give_up(number)
                 break
             best, current = made, made.proof.found
             if made.proof.reached(made.goal) or made.goal == LABELS:
@@ -127,6 +128,14 @@ class _Restoring:
             self.order = replace(self.order, keep_quantized=False)
             return self._mended() or best
         return best
+
+    def _give_up(self, number: int) -> None:
+        """The edits of a round whose file was not kept were not accepted; its last note says why."""
+        reason = self.notes[-1] if self.notes else "what it gives is no nearer to the source"
+        self.attempts = [
+            {**item, "accepted": False, "reason": reason} if item["accepted"] and item["round"] == number else item
+            for item in self.attempts
+        ]
 
     def _may_restore_all(self) -> bool:
         return self.order.keep_quantized is None and self.order.budget is None

@@ -1,0 +1,142 @@
+"""Layers are restored in the order in which that pays: the most harm undone for each byte first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convfault.localization.effect import Deviation, Effect
+from convfault.localization.suspect import Suspect
+from convfault.relax.edits import Edit, Remove, SetParameters
+from convfault.relax.graph import Graph, Parameter
+from convfault.relax.imported import Encoding
+from convfault.repairing.precision import halved, is_quantized, ranked
+from tests import properties  # noqa: F401 - sets how property tests run
+from tests.localization.pairs import drawn, network
+
+
+def graph_of(dtype: str | None = "int8", count: int = 3) -> Graph:
+    """Convolutions ``c0``, ``c1`` ... of twice the weights each, stored in a dtype (None: as they are)."""
+    graph = network()
+    first = graph["convolution_1"]
+    layers, encodings = list(graph.layers), {}
+    for number in range(count):
+        name, size = f"kernel {number}", 8 * 2**number
+        weights = {"weights": Parameter(drawn(size), (name,)), "bias": Parameter(drawn(4), (f"bias {number}",))}
+        layers.append(replace(first, id=f"c{number}", parameters=weights))
+        if dtype is not None:
+            encodings[name] = Encoding(name, dtype, (0.1,), (0,), 0, True)
+    return replace(graph, layers=tuple(layers), encodings=encodings)
+
+
+def suspect(edit: Edit | None) -> Suspect:
+    return Suspect("parameters", "int8_rounding", "It is rounded.", "Restore it.", edit=edit)
+
+
+def rounded(graph: Graph, layer: str) -> Suspect:
+    values = graph[layer].parameters["weights"].values
+    return suspect(SetParameters(layer, {"weights": values}))
+
+
+def harm(error: float | None) -> Effect:
+    before = Deviation(max_abs_error=1.0, top1_disagreement=0.0)
+    return Effect(before, None, None if error is None else replace(before, max_abs_error=error))
+
+
+def order(graph: Graph, *errors: float | None) -> list[int]:
+    found = [(rounded(graph, f"c{number}"), harm(error)) for number, error in enumerate(errors)]
+    return [number for number, _ in ranked(graph, found)]
+
+
+def test_a_graph_is_quantized_when_its_weights_are_stored_narrower() -> None:
+    assert is_quantized(graph_of("int8"))
+    assert is_quantized(graph_of("float16"))
+    assert not is_quantized(graph_of(None))
+    activation = Encoding("somewhere", "int8", (0.1,), (0,), 0, False)
+    assert not is_quantized(replace(graph_of(None), encodings={"somewhere": activation}))
+
+
+def test_of_equal_harm_the_smallest_layer_comes_first() -> None:
+    assert order(graph_of(), 0.1, 0.1, 0.1) == [0, 1, 2]
+
+
+def test_harm_counts_squared_over_bytes() -> None:
+    assert order(graph_of(count=2), 0.1, 0.1 * 1.5) == [1, 0]  # 2.25 times the harm for twice the bytes
+    assert order(graph_of(count=2), 0.1, 0.1 * 1.3) == [0, 1]
+
+
+def test_a_rounding_that_breaks_everything_comes_first() -> None:
+    assert order(graph_of(), 0.1, 0.1, float("inf"))[0] == 2
+    assert order(graph_of(), 0.1, 0.1, float("nan"))[-1] == 2
+
+
+def test_the_bytes_are_what_half_precision_adds() -> None:
+    for dtype, width in (("int8", 1), ("int4", 0.5), ("uint8", 1), ("float16", 2)):
+        graph = graph_of(dtype)
+        found = dict(ranked(graph, [(rounded(graph, f"c{n}"), harm(0.1)) for n in range(3)]))
+        assert found == {n: int(8 * 2**n * (2 - width)) for n in range(3)}
+
+
+def test_what_is_stored_as_it_is_costs_nothing() -> None:
+    graph = graph_of(None)
+    assert [size for _, size in ranked(graph, [(rounded(graph, "c0"), harm(0.1))])] == [0]
+    assert [size for _, size in ranked(graph, [(suspect(Remove("c0", ())), harm(0.1))])] == [0]
+
+
+@given(errors=st.lists(st.floats(0, 1e3), min_size=1, max_size=3))
+def test_every_layer_is_in_the_order_once(errors: list[float]) -> None:
+    assert sorted(order(graph_of(), *errors)) == list(range(len(errors)))
+
+
+@given(errors=st.lists(st.floats(1e-6, 1e3), min_size=3, max_size=3), factor=st.floats(0.01, 100))
+def test_the_order_does_not_depend_on_the_unit_of_the_error(errors: list[float], factor: float) -> None:
+    graph = graph_of()
+    worth = [error**2 / 2**number for number, error in enumerate(errors)]
+    if min(abs(a / b - 1) for a in worth for b in worth if a is not b) > 1e-6:  # no ties
+        assert order(graph, *errors) == order(graph, *(error * factor for error in errors))
+
+
+def values(edit: Edit | None, name: str = "weights") -> np.ndarray:
+    assert isinstance(edit, SetParameters)
+    return np.asarray(edit.values[name])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_what_was_quantized_gets_half_precision(dtype: str) -> None:
+    graph = graph_of(dtype)
+    exact = rounded(graph, "c1")
+    half = values(halved(graph, exact))
+    assert half.dtype == np.float32
+    assert np.array_equal(half, half.astype(np.float16).astype(np.float32))
+    assert 0 < np.abs(half - values(exact.edit)).max() < 1e-2
+
+
+@pytest.mark.parametrize("dtype", ["float16", None])
+def test_what_was_not_gets_its_exact_values(dtype: str | None) -> None:
+    graph = graph_of(dtype)
+    exact = rounded(graph, "c1")
+    assert np.array_equal(values(halved(graph, exact)), values(exact.edit))
+
+
+def test_a_bias_that_is_not_quantized_stays_exact() -> None:
+    graph = graph_of()
+    parameters = graph["c0"].parameters
+    both = suspect(SetParameters("c0", {name: parameters[name].values for name in ("weights", "bias")}))
+    edit = halved(graph, both)
+    assert np.array_equal(values(edit, "bias"), parameters["bias"].values)
+    assert not np.array_equal(values(edit), parameters["weights"].values)
+
+
+def test_values_beyond_half_precision_stay_exact() -> None:
+    graph = graph_of()
+    large = suspect(SetParameters("c0", {"weights": np.full(8, 1e6, np.float32)}))
+    assert np.array_equal(values(halved(graph, large)), np.full(8, 1e6, np.float32))
+
+
+def test_an_edit_of_another_kind_stays_as_it_is() -> None:
+    other = suspect(Remove("c0", ()))
+    assert halved(graph_of(), other) is other.edit
