@@ -88,10 +88,14 @@ class Draft:
         for reader in self.readers(old):
             layer = self.layers[reader]
             self.put(replace(layer, inputs=tuple(new if item == old else item for item in layer.inputs)))
-        self.outputs = [new if item == old else item for item in self.outputs]
         target, gone = self.layers[new], self.layers[old]
         if target.kind not in {"input", "constant"}:
-            self.layers[new] = replace(target, native=gone_into(target.native, gone.native))
+            native = gone_into(target.native, gone.native)
+            other = gone.native.tensor is not None or gone.native.permutation != native.permutation
+            if old in self.outputs and new not in self.outputs and other:  # it is looked at as the old one was
+                native = replace(native, tensor=gone.native.tensor, permutation=gone.native.permutation)
+            self.layers[new] = replace(target, native=native)
+        self.outputs = [new if item == old else item for item in self.outputs]
         self.remove(old)
 
     def remove(self, layer_id: str) -> None:

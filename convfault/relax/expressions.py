@@ -149,8 +149,9 @@ def space_to_batch(value: Any, given: Sequence[int], blocks: Sequence[int], pads
         *[padded[axis + 1] // block for axis, block in enumerate(blocks)],
         *padded[1 + len(blocks) :],
     ]
-    value = relax.op.nn.pad(value, widths) if any(widths) else value
-    return relax.op.reshape(relax.op.permute_dims(relax.op.reshape(value, split), order), result)
+    builder = relax.BlockBuilder.current()
+    value = builder.emit(relax.op.nn.pad(value, widths)) if any(widths) else value
+    return shuffled(builder, value, split, order, result)
 
 
 def batch_to_space(value: Any, given: Sequence[int], blocks: Sequence[int], crops: Sequence[Sequence[int]]) -> Any:
@@ -165,8 +166,8 @@ def batch_to_space(value: Any, given: Sequence[int], blocks: Sequence[int], crop
         *range(2 * count + 1, count + len(shape)),
     ]
     whole = [batch, *[side * block for side, block in zip(shape[1:], blocks, strict=False)], *shape[1 + count :]]
-    value = relax.op.reshape(value, [*blocks, batch, *shape[1:]])
-    value = relax.op.reshape(relax.op.permute_dims(value, order), whole)
+    builder = relax.BlockBuilder.current()
+    value = builder.emit(shuffled(builder, value, [*blocks, batch, *shape[1:]], order, whole))
     begin = [int(crop[0]) for crop in crops]
     end = [side - int(crop[1]) for side, crop in zip(whole[1:], crops, strict=False)]
     return relax.op.strided_slice(value, list(range(1, count + 1)), begin, end)

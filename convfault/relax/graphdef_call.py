@@ -19,8 +19,12 @@ def called(operation: Any, inputs: list[Any], builder: Any, library: Mapping[str
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
     name = operation.get_attr("f").name
+    definition = type(library[name])()
+    definition.CopyFrom(library[name])
+    for attributes in (*definition.arg_attr.values(), *definition.node_def):
+        attributes.attr.pop("_output_shapes", None)  # of any batch; the operation's own are fixed
     with operation.graph.as_default():
-        body = function_def_to_graph(library[name], input_shapes=[tensor.shape for tensor in operation.inputs])
+        body = function_def_to_graph(definition, input_shapes=[tensor.shape for tensor in operation.inputs])
     table = {tensor.name: value for tensor, value in zip(body.inputs, inputs, strict=True)}
     for inner in body.get_operations():
         if inner.type not in {"Placeholder", "NoOp"}:

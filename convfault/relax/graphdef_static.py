@@ -23,7 +23,7 @@ def computed(tensor: Any) -> npt.NDArray[Any] | None:
             continue
         seen.add(current.name)
         value = tf.get_static_value(current) if current is not tensor else None
-        if value is not None:
+        if value is not None and (current.op.type == "Const" or tensor.graph.is_feedable(current)):
             known[current] = value
         elif (not current.op.inputs and current.op.type != "Const") or len(seen) > LARGEST:
             return None

@@ -18,6 +18,7 @@ from convfault.relax.imported import (
     import_around,
 )
 from convfault.relax.tflite_dequantize import dequantize, encoded_tensors
+from convfault.relax.tflite_shapes import leaves_open, settle_shapes
 
 
 def import_tflite(model: Model, batch: int) -> Imported:
@@ -28,6 +29,10 @@ def import_tflite(model: Model, batch: int) -> Imported:
     flat = schema.Model.GetRootAs(content)
     if flat.SubgraphsLength() < 1:
         raise FormatError(f"{model.path} holds no graph")
+    if leaves_open(flat.Subgraphs(0)):
+        tree = schema.ModelT.InitFromObj(flat)
+        settle_shapes(tree, content)
+        content = _packed(tree)
     return import_around(lambda refused: _attempt(content, refused))
 
 

@@ -30,11 +30,19 @@ ROUNDINGS: dict[str, Callable[[Array], Array]] = {
 
 def resize(picture: Array, hyperparameters: Mapping[str, Any]) -> Array:
     """Resize (N, H, W, C) to ``hyperparameters["size"]``."""
-    scales = hyperparameters.get("scales") or (None, None)
-    for axis, target, scale in zip((1, 2), hyperparameters["size"], scales, strict=True):
-        weights = _weights(picture.shape[axis], target, scale, hyperparameters)
+    for axis, weights in enumerate(matrices(picture.shape[1:3], hyperparameters), 1):
         picture = np.moveaxis(np.tensordot(picture, weights, axes=(axis, 1)), -1, axis)
     return np.ascontiguousarray(picture)
+
+
+def matrices(size: tuple[int, ...], hyperparameters: Mapping[str, Any]) -> tuple[Array, Array]:
+    """What each pixel of a picture of this height and width adds to the result's, (target, source) for each axis."""
+    scales = hyperparameters.get("scales") or (None, None)
+    height, width = (
+        _weights(source, target, scale, hyperparameters)
+        for source, target, scale in zip(size, hyperparameters["size"], scales, strict=True)
+    )
+    return height, width
 
 
 def _weights(source: int, target: int, scale: float | None, hyperparameters: Mapping[str, Any]) -> Array:

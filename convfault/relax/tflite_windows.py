@@ -87,11 +87,13 @@ def space_to_batch(converter: Any, operator: Any) -> Any:
     """SPACE_TO_BATCH_ND with constant blocks and paddings."""
     value, blocks, pads = converter.get_input_tensors(operator)
     numbers = [converter.get_tensor_value(tensor).tolist() for tensor in (blocks, pads)]
-    return expressions.space_to_batch(converter.get_tensor_expr(value), shape_of(value), *numbers)
+    found = converter.get_tensor_expr(value)
+    return expressions.space_to_batch(found, expressions.shape_of(found), *numbers)
 
 
 def batch_to_space(converter: Any, operator: Any) -> Any:
     """BATCH_TO_SPACE_ND with constant blocks and crops."""
     value, blocks, crops = converter.get_input_tensors(operator)
     numbers = [converter.get_tensor_value(tensor).tolist() for tensor in (blocks, crops)]
-    return expressions.batch_to_space(converter.get_tensor_expr(value), shape_of(value), *numbers)
+    found = converter.get_tensor_expr(value)  # the file may leave the size of a batch made of blocks open
+    return expressions.batch_to_space(found, expressions.shape_of(found), *numbers)

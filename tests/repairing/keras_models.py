@@ -84,6 +84,15 @@ def shared(keras: Any) -> Any:
     return lively(keras.Model(picture, head, name="shared"))
 
 
+def scaled(keras: Any) -> Any:
+    """Layers that scale and shift, with functions between that keep them apart."""
+    layers = keras.layers
+    picture = keras.Input((SIZE, SIZE, 3), name="picture")
+    x = layers.ReLU(name="relu")(layers.Rescaling(2.0, -0.25, name="scaling")(picture))
+    x = layers.Activation("tanh", name="tanh")(layers.LayerNormalization(name="layer_norm")(x))
+    return lively(keras.Model(picture, layers.GlobalAveragePooling2D(name="mean")(x), name="scaled"))
+
+
 def with_functions() -> Any:
     """A model of Keras 2 that calls functions of TensorFlow, with weights among their arguments."""
     import tensorflow as tf

@@ -26,7 +26,7 @@ KINDS = (
     "weights_height_width_swapped", "weights_nan", "folding_epsilon", "concat_axis_changed", "leaky_slope_changed",
     "clip_bound_added", "padding_symmetry", "stride_changed", "average_pool_padding_counted", "resize_method_changed",
     "activation_missing", "activation_replaced", "softmax_removed", "residual_bypassed", "addition_replaced",
-    "transpose_inserted", "outputs_reordered", "input_height_width_swapped",
+    "transpose_inserted", "outputs_reordered", "dilation_changed",
 )  # fmt: skip
 """Planted kinds that between them need every edit there is."""
 FORMS = (("keras", ".keras"), ("keras", ".h5"), ("tf_keras", ".keras"), ("tf_keras", ".h5"))
@@ -293,6 +293,20 @@ def test_weights_among_the_arguments_of_functions_are_changed(make: Callable[...
     dense = of_kind(target.graph, "dense")
     edits = [Insert(Layer("bent", "tanh", dense.inputs, target.graph[dense.inputs[0]].shape))]
     assert error(target, edits, written(target, edits, out.with_name("more"))) < 1e-5
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_scales_are_changed_where_the_layer_keeps_them(
+    number: int, package: str, make: Callable[..., View], out: Path
+) -> None:
+    target = make(keras_models.scaled, package)
+    affine = of_kind(target.graph, "affine", number)
+    parts = {"scale": np.asarray([0.5, 1.5, 2.0], np.float32), "shift": np.asarray([0.1, 0.2, 0.3], np.float32)}
+    edits = [SetParameters(affine.id, parts)]
+    path = written(target, edits, out)
+    assert names(path) == names(target.path)
+    assert error(target, edits, path) < 1e-5
 
 
 def test_outputs_keep_their_names(make: Callable[..., View], out: Path) -> None:

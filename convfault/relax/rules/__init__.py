@@ -14,6 +14,7 @@ from convfault.relax.rules import (
     pool,
     power,
     rearrange,
+    resizing,
     response,
     shape,
     smooth,
@@ -22,7 +23,14 @@ from convfault.relax.rules import (
 RECOGNIZE: tuple[Rule, ...] = normalization.RECOGNIZE
 """What can no longer be told once constants are folded."""
 
-SIMPLIFY: tuple[Rule, ...] = (*constants.RULES, *shape.RULES, *order.RULES, *pool.RULES, *rearrange.RULES)
+SIMPLIFY: tuple[Rule, ...] = (
+    *constants.RULES,
+    *shape.RULES,
+    *order.RULES,
+    *pool.RULES,
+    *rearrange.RULES,
+    *resizing.RULES,
+)
 """No-ops gone, constants folded, transposes out of the way, one form for each window."""
 
 COMBINE: tuple[Rule, ...] = (

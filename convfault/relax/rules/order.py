@@ -181,10 +181,8 @@ def take_order_into_output(draft: Draft, layer: Layer) -> str | None:
     """A picture that only leaves the model with channels first leaves with channels last."""
     if layer.id not in draft.outputs or draft.readers(layer.id) or layer["order"] != TO_FIRST:
         return None
-    source, own = draft.input_of(layer), layer.native.transposed(TO_LAST)
-    if source.kind not in {"input", "constant"} and own.tensor is not None and source.native.permutation != TO_LAST:
-        # the output goes by the name of the model's output, whose axes are in that order
-        draft.put(replace(source, native=own.after(source.native)))
+    # the output goes by the name of the model's output, whose axes are in that order
+    draft.put(replace(layer, native=layer.native.transposed(TO_LAST)))
     return layer.inputs[0]
 
 

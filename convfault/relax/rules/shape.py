@@ -145,7 +145,19 @@ def take_to_slice(draft: Draft, layer: Layer) -> Layer | None:
     return replace(layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=late)
 
 
+def take_everything(draft: Draft, layer: Layer) -> Layer | None:
+    """Taking every value of a row in its order is a reshape: torch's exporter spells a strided view so."""
+    source, indices = (draft.layers[name] for name in layer.inputs)
+    if indices.kind != "constant" or len(source.shape) != 1 or source.kind == "constant":
+        return None
+    places = indices.parameters["values"].values.reshape(-1)
+    if not np.array_equal(places, np.arange(source.shape[0])):
+        return None
+    return replace(layer, kind="reshape", inputs=(source.id,), hyperparameters={})
+
+
 RULES = (
+    Rule("take_everything", frozenset({"take"}), take_everything),
     Rule("take_to_slice", frozenset({"take"}), take_to_slice),
     Rule("merge_reshapes", frozenset({"reshape"}), merge_reshapes),
     Rule("sink_reshape", kinds.POINTWISE | {"affine", "softmax", "log_softmax"}, sink_reshape),
