@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,8 +189,8 @@ def score(case: Mapping[str, Any], planted: Mapping[str, Any]) -> dict[str, bool
     """
     faults = _harmful(case)
     extra = len(case["planted"]) - 1
-    names = {planted["location"], *planted["names"]}
-    origin = set(planted.get("source_names", ()))
+    names = _unscoped([planted["location"], *planted["names"]])
+    origin = _unscoped(planted.get("source_names", ()))
     at = [n for n, fault in enumerate(faults) if _names(fault, "target") & names or _missing(fault) & origin]
     kinds = LOOSE.get(planted["family"], frozenset({planted["family"]}))
     return {
@@ -202,7 +203,12 @@ def score(case: Mapping[str, Any], planted: Mapping[str, Any]) -> dict[str, bool
 
 def _names(fault: Mapping[str, Any], side: str) -> set[str]:
     named = fault["evidence"].get("native_names", {}), fault["evidence"].get("region", {})
-    return {str(fault[f"{side}_location"]), *(name for names in named for name in names.get(side, ()))}
+    return _unscoped([str(fault[f"{side}_location"]), *(name for names in named for name in names.get(side, ()))])
+
+
+def _unscoped(names: Iterable[str]) -> set[str]:
+    """Without the functions around a node: TensorFlow wraps a graph in more of them each time that it is saved."""
+    return {re.sub(r"^((Stateful)?PartitionedCall/)+", "", name) for name in names}
 
 
 def _missing(fault: Mapping[str, Any]) -> set[str]:

@@ -15,7 +15,8 @@ from convfault.relax.graph import Layer
 class Attribute:
     """``values`` are the source's, which an edit gives to the target; ``expected`` and ``actual`` in the user's words.
 
-    ``phrase`` is a sentence about the target. ``also`` names attributes that differ in consequence.
+    ``phrase`` is a sentence about the target. ``also`` names attributes that differ in consequence. ``place`` is the
+    target's operator that has it, where that is not the heart of the layer.
     """
 
     cause: str
@@ -26,6 +27,7 @@ class Attribute:
     phrase: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
     also: tuple[str, ...] = ()
+    place: str | None = None
 
 
 def differs(a: Any, b: Any) -> bool:

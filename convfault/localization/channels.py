@@ -98,7 +98,13 @@ def _inherited(
     if layer.kind == "concat":
         return _joined(layer, other, dict(zip(names, given, strict=True)), source, target, pairs)
     equal = all(order == given[0] for order in given) and layer.shape[-1:] == (len(given[0]),)
-    return given[0] if equal and (layer.kind in CHANNELWISE or len(names) > 1) else None
+    channelwise = layer.kind in CHANNELWISE or _drops_sides(source[names[0]], layer) or len(names) > 1
+    return given[0] if equal and channelwise else None
+
+
+def _drops_sides(source: Layer, layer: Layer) -> bool:
+    """Whether a reshape only takes out or puts in axes of size 1 before the channels."""
+    return layer.kind == "reshape" and np.prod(source.shape[1:-1]) == 1 and np.prod(layer.shape[1:-1]) == 1
 
 
 def _joined(

@@ -183,6 +183,7 @@ def _suspect(match: Match, found: _Found) -> Suspect:
         evidence=evidence,
         confidence=match.confidence,
         edit=found.edit,
+        target_location=attribute.place,
     )
 
 

@@ -68,4 +68,6 @@ def _attribute(pad: Layer, source: Layer, target: Layer, lost: bool) -> Attribut
     expected, actual = (filled, own) if lost else (own, filled)
     phrase = f"The border is filled with {actual} instead of {expected}."
     evidence = {"padding": pad["padding"], "padding_operator": list(pad.native.names), "window": target.kind}
-    return Attribute(cause, "padding value", {}, expected, actual, phrase, evidence)
+    names = () if lost else pad.native.names
+    place = names[-1] if names else None
+    return Attribute(cause, "padding value", {}, expected, actual, phrase, evidence, place=place)

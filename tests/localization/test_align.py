@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convfault.localization.align import align
+from convfault.localization.channels import orders
 from convfault.relax.graph import Graph, Layer
 from tests.localization.networks import inception_network, residual_network
 from tests.localization.planted import EDITS, Edit, disguised, other_reading, planted, wrong
@@ -201,3 +202,16 @@ def test_tiny_graphs_and_foreign_graphs_are_no_error(count: int) -> None:
     assert counterpart(tiny, tiny) == identity(tiny)
     assert align(tiny, INCEPTION).confidence < 0.3
     assert align(Graph((), (), ()), tiny).target_only == tuple(layer.id for layer in tiny)
+
+
+@pytest.mark.parametrize(("sides", "kept"), [((1, 1), True), ((2, 2), False)])
+def test_an_order_of_channels_goes_through_a_reshape_that_drops_sides_of_one(
+    sides: tuple[int, int], kept: bool
+) -> None:
+    sketch = Sketch(1, *sides, 4)
+    first = sketch.convolution(sketch.source, filters=8)
+    flat = sketch.layer("reshape", first, (1, 8 * sides[0] * sides[1]))
+    graph = sketch.graph_of(flat)
+    rolled = (7, *range(7))
+    found = orders(graph, graph, {layer.id: layer.id for layer in graph}, {first: rolled})
+    assert found.get(flat) == (rolled if kept else None)

@@ -295,12 +295,9 @@ def test_weights_among_the_arguments_of_functions_are_changed(make: Callable[...
     assert error(target, edits, written(target, edits, out.with_name("more"))) < 1e-5
 
 
-@pytest.mark.parametrize("package", ["keras", "tf_keras"])
 @pytest.mark.parametrize("number", [0, 1])
-def test_scales_are_changed_where_the_layer_keeps_them(
-    number: int, package: str, make: Callable[..., View], out: Path
-) -> None:
-    target = make(keras_models.scaled, package)
+def test_scales_are_changed_where_the_layer_keeps_them(number: int, make: Callable[..., View], out: Path) -> None:
+    target = make(keras_models.scaled)
     affine = of_kind(target.graph, "affine", number)
     parts = {"scale": np.asarray([0.5, 1.5, 2.0], np.float32), "shift": np.asarray([0.1, 0.2, 0.3], np.float32)}
     edits = [SetParameters(affine.id, parts)]
