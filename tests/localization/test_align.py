@@ -204,14 +204,11 @@ def test_tiny_graphs_and_foreign_graphs_are_no_error(count: int) -> None:
     assert align(Graph((), (), ()), tiny).target_only == tuple(layer.id for layer in tiny)
 
 
-@pytest.mark.parametrize(("sides", "kept"), [((1, 1), True), ((2, 2), False)])
-def test_an_order_of_channels_goes_through_a_reshape_that_drops_sides_of_one(
-    sides: tuple[int, int], kept: bool
-) -> None:
-    sketch = Sketch(1, *sides, 4)
-    first = sketch.convolution(sketch.source, filters=8)
-    flat = sketch.layer("reshape", first, (1, 8 * sides[0] * sides[1]))
+@pytest.mark.parametrize(("side", "kept"), [(1, True), (2, False)])
+def test_an_order_of_channels_goes_through_a_reshape_that_drops_sides_of_one(side: int, kept: bool) -> None:
+    sketch = Sketch(1, side, side, 4)
+    flat = sketch.layer("reshape", sketch.convolution(sketch.source, filters=8), (1, 8 * side * side))
     graph = sketch.graph_of(flat)
     rolled = (7, *range(7))
-    found = orders(graph, graph, {layer.id: layer.id for layer in graph}, {first: rolled})
-    assert found.get(flat) == (rolled if kept else None)
+    found = orders(graph, graph, {layer.id: layer.id for layer in graph}, {"convolution_1": rolled})
+    assert found.get("reshape_1") == (rolled if kept else None)
