@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from convfault.localization import graph as graph_analyzer
 from convfault.localization import hyperparameters, parameters
+from convfault.localization import input as input_analyzer
 from convfault.localization.align import align
 from convfault.localization.case import Case, Subject
 from convfault.localization.effect import usable
@@ -65,7 +66,7 @@ def cure(source: View, target: View) -> list[Edit]:
     case = Case(subjects[0], subjects[1], alignment, None, ("one",), 1e-5)  # type: ignore[arg-type]
     edits: list[Edit] = []
     current = target.graph
-    for analyzer in (parameters, hyperparameters, graph_analyzer):
+    for analyzer in (input_analyzer, parameters, hyperparameters, graph_analyzer):
         for suspect in analyzer.examine(case):
             if suspect.edit is not None and usable(suspect.edit, current) is not None:
                 edits.append(suspect.edit)
