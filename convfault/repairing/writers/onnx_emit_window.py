@@ -91,10 +91,12 @@ def pool(kind: str) -> Emitter:
 def resize(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes: Shapes) -> Value:
     document.needs(11, "Resize")
     mode = {"linear": "linear", "nearest_neighbor": "nearest", "cubic": "cubic"}[layer["method"]]
-    settings: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": layer["coordinates"]}
+    coordinates, rounding = layer["coordinates"], str(layer["rounding"] or "")
+    if (coordinates, rounding) == ("tf_half_pixel_for_nn", "floor"):  # the same, and newer opsets lack that name
+        coordinates, rounding = "half_pixel", "round_prefer_ceil"
+    settings: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": coordinates}
     if mode == "nearest":
-        rounding = {"round": "round_prefer_ceil", "": "floor"}.get(str(layer["rounding"] or ""), layer["rounding"])
-        settings["nearest_mode"] = rounding
+        settings["nearest_mode"] = {"round": "round_prefer_ceil", "": "floor"}.get(rounding, rounding)
     if mode == "cubic":
         settings["cubic_coeff_a"] = float(layer["cubic_alpha"])
     if layer.hyperparameters.get("antialias"):

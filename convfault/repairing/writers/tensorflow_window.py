@@ -15,6 +15,7 @@ import numpy as np
 from convfault.relax.evaluate_window import WINDOW_OPERATIONS
 from convfault.relax.graph import Array, Layer
 from convfault.repairing.writers.change import Refusal
+from convfault.repairing.writers.resizing import flags
 from convfault.repairing.writers.tensorflow_document import TensorFlowDocument
 from convfault.repairing.writers.tflite_window import SAME, VALID, native_padding
 
@@ -186,32 +187,18 @@ def _correction(layer: Layer, shape: tuple[int, ...]) -> Array:
 
 
 RESIZES = {"linear": "ResizeBilinear", "nearest_neighbor": "ResizeNearestNeighbor", "cubic": "ResizeBicubic"}
-COORDINATES = {"half_pixel": (False, True), "align_corners": (True, False), "asymmetric": (False, False)}
-"""How pixels lie → whether corners are aligned, and whether pixels' centers lie at halves."""
 
 
 def _resize(document: TensorFlowDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
-    method, coordinates = layer["method"], layer["coordinates"]
-    factors = tuple(after / before for after, before in zip(layer["size"], shapes[0][1:3], strict=True))
-    scales = layer.hyperparameters.get("scales") or factors
-    given = tuple(factor if scale is None else scale for scale, factor in zip(scales, factors, strict=True))
-    if method not in RESIZES or coordinates not in COORDINATES or layer.hyperparameters.get("antialias"):
-        raise Refusal(f"TensorFlow has no operator that resizes by {method} with {coordinates} coordinates")
-    if coordinates != "align_corners" and not np.allclose(given, factors, rtol=1e-6):
-        raise Refusal(f"TensorFlow resizes by what the sizes tell, {factors}, not by {given}")
-    if method == "nearest_neighbor" and not _rounds(str(layer["rounding"] or ""), coordinates):
-        raise Refusal(f"TensorFlow does not round by {layer['rounding']} with {coordinates} coordinates")
-    if method == "cubic" and (coordinates != "half_pixel" or layer["cubic_alpha"] != -0.5):
+    method = layer["method"]
+    if method not in RESIZES or layer.hyperparameters.get("antialias"):
+        raise Refusal(f"TensorFlow has no operator that resizes by {method}")
+    if method == "cubic" and (layer["coordinates"] != "half_pixel" or layer["cubic_alpha"] != -0.5):
         raise Refusal("TensorFlow resizes by cubes at half pixels with a coefficient of -0.5 only")
     size = document.add_constant("size", np.asarray(layer["size"], np.int32))
-    aligned, half = COORDINATES[coordinates]
+    aligned, half = flags(layer, shapes[0][1:3])
     settings = {"align_corners": aligned, "half_pixel_centers": half}
     return document.make(RESIZES[method], [inputs[0], size], layer.shape, settings)
-
-
-def _rounds(rounding: str, coordinates: str) -> bool:
-    """Rounding is down where pixels lie asymmetrically, to the nearest otherwise."""
-    return rounding in ({"", "floor"} if coordinates == "asymmetric" else {"round", "round_prefer_ceil"})
 
 
 WINDOW_EMITTERS: dict[str, Emitter] = {

@@ -8,6 +8,7 @@ import numpy as np
 
 from convfault.relax.graph import Array, Layer
 from convfault.repairing.writers.change import Refusal
+from convfault.repairing.writers.resizing import flags
 from convfault.repairing.writers.tflite_document import TFLiteDocument
 from convfault.repairing.writers.tflite_window import VALID, padded, pool_padding
 
@@ -214,22 +215,12 @@ def _pad(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: 
 
 def _resize(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
     kinds = {"linear": "RESIZE_BILINEAR", "nearest_neighbor": "RESIZE_NEAREST_NEIGHBOR"}
-    modes = {"half_pixel": (False, True), "align_corners": (True, False), "asymmetric": (False, False)}
-    method, coordinates = layer["method"], layer["coordinates"]
-    if method not in kinds or coordinates not in modes:
-        raise Refusal(f"TFLite cannot resize by {method} with {coordinates} coordinates")
-    if method == "nearest_neighbor" and not _tflite_rounding(layer):
-        raise Refusal(f"TFLite's nearest resizing does not round by {layer['rounding']} with {coordinates} coordinates")
+    if layer["method"] not in kinds or layer.hyperparameters.get("antialias"):
+        raise Refusal(f"TFLite has no operator that resizes by {layer['method']}")
     size = document.add_constant("size", np.asarray(layer["size"], np.int32))
-    aligned, half = modes[coordinates]
+    aligned, half = flags(layer, shapes[0][1:3])
     options = {"alignCorners": aligned, "halfPixelCenters": half}
-    return document.make(kinds[method], [inputs[0], size], layer.shape, options)
-
-
-def _tflite_rounding(layer: Layer) -> bool:
-    """TFLite rounds down what is not aligned to the corners, to the nearest what is."""
-    rounding = str(layer["rounding"] or "")
-    return rounding in {"", "round", "round_prefer_ceil"} if layer["coordinates"] == "align_corners" else True
+    return document.make(kinds[layer["method"]], [inputs[0], size], layer.shape, options)
 
 
 def _take(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
