@@ -10,7 +10,7 @@ import pytest
 
 from convfault.errors import UsageError
 from convfault.relax import evaluate
-from convfault.relax.edits import Edit, Insert, Remove, SetHyperparameters, SetOutputs, SetParameters
+from convfault.relax.edits import Edit, Insert, Remove, SetHyperparameters, SetOutputs, SetParameters, Substitute
 from convfault.relax.graph import Layer, Parameter
 from convfault.repairing.writers import WRITERS
 from convfault.repairing.writers.change import EditRefusedError
@@ -279,3 +279,19 @@ def test_a_layer_behind_an_input_that_is_read_in_its_own_layout_is_written(out: 
     pixels = np.random.default_rng(2).standard_normal((1, 3, 6, 6)).astype(np.float32)
     fed = pixels * np.array([1, 2, 3], np.float32).reshape(3, 1, 1) + np.array([1, 0, 1], np.float32).reshape(3, 1, 1)
     assert difference(run(mended, pixels), target.run(fed)) < 1e-5
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["divisor", "uncounted"])
+def test_an_average_with_a_divisor_of_its_own_is_multiplied(
+    name: str, form: str, sound: dict[str, View], out: Path
+) -> None:
+    target = sound[form]
+    pool = next(layer for layer in target.graph if layer.kind == "average_pool")
+    own = 2 if name == "divisor" else pool["padding"]
+    edit = Substitute(replace(pool, hyperparameters={**pool.hyperparameters, "count_padding": True, name: own}))
+    mended = written(target, [edit], out)
+    pixels, start = pictures(target.path), target.graph.inputs[0]
+    wanted = evaluate.run(edit.apply(target.graph), {start: target.graph[start].view(pixels)})
+    for found, output in zip(run(mended, pixels), target.graph.outputs, strict=True):
+        assert np.allclose(target.graph[output].view(found), wanted[output], rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ from convfault.relax.graph import Array, Layer
 from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.document import Value
 from convfault.repairing.writers.onnx_document import OnnxDocument
+from convfault.repairing.writers.shares import plain_pool
 
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 Shapes = Sequence[tuple[int, ...]]
@@ -69,8 +70,6 @@ def transposed_convolution(document: OnnxDocument, layer: Layer, values: Sequenc
 def pool_settings(document: OnnxDocument, layer: Layer) -> dict[str, Any]:
     """All attributes of a pool; raises ``Refusal`` for what ONNX's pools cannot do."""
     settings = window_settings(layer) | {"kernel_shape": [int(side) for side in layer["size"]]}
-    if layer.hyperparameters.get("divisor") is not None or layer.hyperparameters.get("uncounted") is not None:
-        raise Refusal("ONNX's average pool has no divisor of its own")
     if layer.kind == "average_pool":
         settings["count_include_pad"] = int(bool(layer["count_padding"]))
     if settings["dilations"] == [1, 1]:
@@ -83,7 +82,12 @@ def pool_settings(document: OnnxDocument, layer: Layer) -> dict[str, Any]:
 def pool(kind: str) -> Emitter:
     def convert(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes: Shapes) -> Value:
         source = _first(document, values[0], shapes[0])
-        return _picture(document, layer, kind, [source], pool_settings(document, layer))
+        plain, share = plain_pool(layer, shapes[0][1:3])
+        found = _picture(document, plain, kind, [source], pool_settings(document, plain))
+        if share is None:
+            return found
+        factor = document.add_constant("share", share.transpose(2, 0, 1)[None] if share.ndim else share)
+        return _picture(document, plain, "Mul", [found.tensor, factor], {})
 
     return convert
 

@@ -9,6 +9,7 @@ import numpy as np
 from convfault.relax.graph import Array, Layer
 from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.resizing import flags
+from convfault.repairing.writers.shares import plain_pool
 from convfault.repairing.writers.tflite_document import TFLiteDocument
 from convfault.repairing.writers.tflite_window import VALID, padded, pool_padding
 
@@ -135,7 +136,8 @@ def _dense(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes
 
 def _pool(kind: str) -> Emitter:
     def make(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
-        source, padding = pool_padding(document, layer, inputs[0], shapes[0])
+        plain, share = plain_pool(layer, shapes[0][1:3])
+        source, padding = pool_padding(document, plain, inputs[0], shapes[0])
         options = {
             "padding": padding,
             "strideH": int(layer["strides"][0]),
@@ -143,7 +145,10 @@ def _pool(kind: str) -> Emitter:
             "filterHeight": int(layer["size"][0]),
             "filterWidth": int(layer["size"][1]),
         }
-        return document.make(kind, [source], layer.shape, options)
+        found = document.make(kind, [source], layer.shape, options)
+        if share is None:
+            return found
+        return document.make("MUL", [found, document.add_constant("share", share)], layer.shape)
 
     return make
 
