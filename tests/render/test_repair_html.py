@@ -39,7 +39,7 @@ def test_the_whole_list_of_changes_and_edits_is_folded_away() -> None:
 def test_the_page_tells_where_the_file_is_and_how_to_repeat_it() -> None:
     words = page(mended.whole()).words
     assert "path repaired.tflite framework tflite · tflite size 96.0 MB" in words
-    assert "convfault apply repaired.patch.json /home/someone" in words
+    assert "convfault apply repaired.patch.json TARGET --out repaired.tflite" in words
 
 
 def test_a_repair_that_fell_short_is_no_success_in_colour_or_words() -> None:
