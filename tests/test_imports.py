@@ -33,8 +33,8 @@ def test_every_module_imports_where_no_framework_is_installed(part: int) -> None
 
 def test_the_public_names_stay() -> None:
     assert set(convfault.__all__) == {
-        "Comparison", "Context", "ConvfaultError", "Model", "Order", "Preprocessing", "Report", "Request", "__version__",
-        "apply", "diff", "judge", "localize", "repair",
+        "Comparison", "Context", "ConvfaultError", "Model", "Order", "Preprocessing", "Report", "Request",
+        "__version__", "apply", "diff", "judge", "localize", "repair",
     }  # fmt: skip
     assert all(getattr(convfault, name) is not None for name in convfault.__all__)
 
