@@ -1,4 +1,8 @@
-"""The tiny model in every format, built once a test run; tests that change a file copy it first."""
+"""The tiny model in every format, built once a test run; tests that change a file copy it first.
+
+Property tests look at the same examples every time, so that a change is judged by what it changes;
+``CONVFAULT_EXPLORE=1000`` looks at as many new ones instead.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
+from hypothesis import settings
 
 from tests import tiny
+
+EXPLORE = int(os.environ.get("CONVFAULT_EXPLORE", "0"))
+settings.register_profile("convfault", deadline=None, max_examples=EXPLORE or 50, derandomize=not EXPLORE)
+settings.load_profile("convfault")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from convfault.comparison import AGREE, CRASH, DIFFER, Comparison, OutputComparison, Tolerance, WorstPicture
 from convfault.errors import UsageError
-from tests import properties  # noqa: F401 -- sets how they run
 
 
 def output(error: float | None = 0.0, unmatched: int = 0, tolerance: float = 1e-5, **changes) -> OutputComparison:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
 from convfault.localization import convention, correcting, geometry, labels, stem
 from convfault.localization import feeding as feedings
 from convfault.localization.case import Case
+from convfault.localization.contrast import same
 from convfault.localization.convention import Correction
 from convfault.localization.feeding import Feeding
 from convfault.localization.geometry import Turn
@@ -39,7 +42,7 @@ def examine(case: Case) -> list[Suspect]:
 def found(case: Case) -> tuple[Misfeeding, ...]:
     """The same with what they explain."""
     every = feedings.feedings(case)
-    differing = [feeding for feeding in every if not feeding.agrees]
+    differing = [feeding for feeding in every if not feeding.agrees and not _moved(case, feeding)]
     if not differing:
         return ()
     if len(case.target.graph.inputs) > 1:
@@ -53,6 +56,22 @@ def found(case: Case) -> tuple[Misfeeding, ...]:
             if misfeeding is not None:
                 seen[feeding.target.input] = misfeeding
     return tuple(seen.values())
+
+
+def _moved(case: Case, feeding: Feeding) -> bool:
+    """Whether a layer before the first weights of one side stands further on in the other: a matter of nodes."""
+    ours, theirs = feeding.source.before, feeding.target.before
+    return any(
+        (name in ours) != (other in theirs) and same(case.source.graph[name], case.target.graph[other])
+        for name, other in _alike(case)
+        if case.source.graph[name].parameters
+    )
+
+
+def _alike(case: Case) -> Iterator[tuple[str, str]]:
+    """Pairs of a source's and a target's layer that may be one: aligned, or both aligned to none."""
+    yield from ((match.source, match.target) for match in case.alignment.matches)
+    yield from product(case.alignment.source_only, case.alignment.target_only)
 
 
 def _otherwise(case: Case, feeding: Feeding) -> Misfeeding | None:

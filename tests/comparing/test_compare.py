@@ -16,7 +16,6 @@ from convfault.comparing import metrics
 from convfault.comparing.compare import Pictures, compare
 from convfault.comparison import AGREE, DIFFER, Tolerance
 from convfault.errors import ConvfaultError
-from tests import properties  # noqa: F401 -- sets how they run
 from tests.comparing.runs import compared, saved
 
 ANY = st.sampled_from([0.0, 0.5, 1.0]) | st.floats(width=32, allow_nan=True, allow_infinity=True)

@@ -14,7 +14,6 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from convfault.comparing import metrics
-from tests import properties  # noqa: F401 -- sets how they run
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(2, 12))
 # few distinct values, so that ties happen, beside any others

@@ -17,7 +17,6 @@ from convfault.comparison import AGREE, DIFFER, Comparison, Tolerance
 from convfault.errors import ConvfaultError
 from convfault.frameworks.base import Perturbation
 from convfault.trace import StoredTrace
-from tests import properties  # noqa: F401 -- sets how they run
 from tests.comparing.runs import saved
 
 WIDTHS = (64, 256, 256, 256, 10)

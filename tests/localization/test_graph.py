@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-import tests.properties  # noqa: F401 -- settings for hypothesis
 from convfault.localization import input as input_analyzer
 from convfault.localization.alignment import Match
 from convfault.localization.case import Case
@@ -334,6 +333,17 @@ def test_weights_laid_out_for_channels_first_are_a_fault_of_flattening() -> None
     (suspect,) = examine(made)
     assert (suspect.cause, suspect.target, suspect.actual) == ("flatten_order", "head", [0, 3, 1, 2])
     assert_same_answers(cured(made, [suspect]), network())
+
+
+def test_a_node_that_moved_before_the_first_weights_is_told_once_and_not_as_a_fault_of_the_input() -> None:
+    scale = network()["scale"]
+    target = network().without("scale").with_inserted(replace(scale, inputs=("picture",)), ("conv1",))
+    for apart in ((), ("scale",)):
+        made = case(network(), target, apart)
+        assert input_analyzer.examine(made) == []
+        (suspect,) = examine(made)
+        assert suspect.cause == "misplaced_node"
+        assert_same_answers(cured(made, [suspect]), network())
 
 
 def test_other_weights_are_no_fault_of_flattening() -> None:

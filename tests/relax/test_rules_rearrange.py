@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-import tests.properties  # noqa: F401 -- settings for hypothesis
 from convfault.relax.fingerprint import paired
 from convfault.relax.graph import Graph
 from convfault.relax.rules.rearrange import Move, canonical

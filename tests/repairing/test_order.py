@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from convfault.errors import StorageError, UnknownNameError, UsageError
 from convfault.repairing.order import STRATEGIES, UNITS, Order, size_limit
-from tests import properties  # noqa: F401 - sets how property tests run
 
 
 def test_everything_is_allowed_unless_told() -> None:

@@ -33,7 +33,6 @@ from convfault.relax.edits import (
 from convfault.relax.graph import Graph, Layer, Native, Parameter
 from convfault.relax.imported import Origin
 from convfault.repairing.patch import EDITS, Patch, unfit
-from tests import properties  # noqa: F401 - sets how property tests run
 from tests.localization.pairs import drawn, network
 
 TARGET = {"format": "onnx", "sha256": "0" * 64, "name": "tiny"}

@@ -15,7 +15,6 @@ from convfault.relax.edits import Edit, Remove, SetParameters
 from convfault.relax.graph import Graph, Parameter
 from convfault.relax.imported import Encoding
 from convfault.repairing.precision import halved, is_quantized, ranked
-from tests import properties  # noqa: F401 - sets how property tests run
 from tests.localization.pairs import drawn, network
 
 

@@ -14,7 +14,6 @@ from convfault.comparison import AGREE, DIFFER, Comparison
 from convfault.repairing.order import LABELS
 from convfault.restoring.labels import PROOFS, Point, Sparing
 from convfault.restoring.proof import held_out
-from tests import properties  # noqa: F401 - sets how property tests run
 from tests.repairing.views import view
 from tests.restoring.conftest import Repair
 from tests.restoring.rounded import PICTURES, Rounded

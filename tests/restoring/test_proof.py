@@ -19,7 +19,6 @@ from convfault.model import Model
 from convfault.repairing.order import LABELS
 from convfault.restoring import restore as restoring
 from convfault.restoring.proof import HELD_OUT, Proof, _worse, held_out
-from tests import properties  # noqa: F401 - sets how property tests run
 from tests.comparing.runs import compared, saved
 
 AGREEING = "agree"

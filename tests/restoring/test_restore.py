@@ -20,7 +20,7 @@ from convfault.preprocessing import Preprocessing
 from convfault.report import invalid
 from convfault.restoring import restore as restoring
 from convfault.restoring.proof import HELD_OUT
-from tests import properties, tiny  # noqa: F401 - sets how property tests run
+from tests import tiny
 from tests.repairing.views import difference, run
 from tests.restoring.conftest import COUNT, Repair
 
