@@ -15,13 +15,15 @@ from convfault.errors import ConvfaultError
 from convfault.fault import Fault
 from convfault.frameworks import runs
 from convfault.frameworks.runs import Pass
-from convfault.localization import crash, faults, tool
-from convfault.localization.crash import Failure
+from convfault.localization import faults
 from convfault.localization.gather import Material, chosen, gather
 from convfault.localization.knowledge import about
-from convfault.localization.reproducer import Subject
-from convfault.localization.shrink import Shrunk, shrink
 from convfault.localization.suspect import Suspect
+from convfault.localization.tool import analyzer as tool
+from convfault.localization.tool import crash
+from convfault.localization.tool.crash import Failure
+from convfault.localization.tool.reproducer import Subject
+from convfault.localization.tool.shrink import Shrunk, shrink
 from convfault.measurement import Measurement
 from convfault.model import Model
 from convfault.preparation import following, inspected, prepared_side

@@ -17,7 +17,7 @@ from convfault.cache import Cache, check_writable
 from convfault.converters.route import all_routes
 from convfault.errors import UsageError
 from convfault.investigation import investigate
-from convfault.localization.reproducer import write as reproduce
+from convfault.localization.tool.reproducer import write as reproduce
 from convfault.matrix import make as making
 from convfault.matrix import outcomes
 from convfault.matrix import regress as regression

@@ -22,7 +22,7 @@ from timing import ROOT, machine
 
 from convfault.comparison import DIFFER
 from convfault.investigation import Findings, investigate
-from convfault.localization.align import align
+from convfault.localization.aligning.align import align
 from convfault.localization.faults import native_names
 from convfault.localization.gather import chosen, gather
 from convfault.measurement import Measurement, measure, measure_pair

@@ -12,7 +12,7 @@ import numpy as np
 
 from convfault.comparison import Comparison
 from convfault.errors import ConvfaultError
-from convfault.localization.alignment import Alignment
+from convfault.localization.aligning.alignment import Alignment
 from convfault.model import Model
 from convfault.relax import evaluate
 from convfault.relax.graph import Array, Graph, Layer

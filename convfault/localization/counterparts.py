@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from convfault.localization.alignment import Alignment, Match
+from convfault.localization.aligning.alignment import Alignment, Match
 from convfault.localization.case import Case
-from convfault.localization.difference import Difference, rounding_bound
+from convfault.localization.parameters.difference import Difference, rounding_bound
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.kinds import LINEAR
 

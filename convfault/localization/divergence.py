@@ -27,9 +27,9 @@ from convfault.localization.activations import (
     size,
     watched,
 )
-from convfault.localization.alignment import Match
+from convfault.localization.aligning.alignment import Match
 from convfault.localization.case import Case, Subject
-from convfault.localization.graph_causes import named
+from convfault.localization.graph.causes import named
 from convfault.relax.evaluate import evaluate
 from convfault.relax.graph import Array, Graph, Layer
 

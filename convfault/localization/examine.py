@@ -15,14 +15,19 @@ from convfault import process
 from convfault.batches import Batches
 from convfault.comparison import Comparison
 from convfault.fault import Fault
-from convfault.localization import blame, divergence, effect, faults, graph, hyperparameters, input, parameters, tool
-from convfault.localization.align import align
+from convfault.localization import blame, divergence, effect, faults
+from convfault.localization.aligning.align import align
 from convfault.localization.blame import Verdict, Vote
 from convfault.localization.case import Case, Hop, Subject
 from convfault.localization.effect import Effect, Effects
+from convfault.localization.graph import analyzer as graph
+from convfault.localization.hyperparameters import analyzer as hyperparameters
 from convfault.localization.illustration import illustrated
+from convfault.localization.input import analyzer as input
 from convfault.localization.knowledge import about
+from convfault.localization.parameters import analyzer as parameters
 from convfault.localization.suspect import Suspect
+from convfault.localization.tool import analyzer as tool
 from convfault.model import Model
 from convfault.preprocessing import Preprocessing
 from convfault.relax import jobs, store

@@ -6,8 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from convfault.fault import Fault
-from convfault.localization import crash, graph_causes, hyperparameter_causes, input, parameter_causes, tool
 from convfault.localization.cause import Cause
+from convfault.localization.graph import causes as graph_causes
+from convfault.localization.hyperparameters import causes as hyperparameter_causes
+from convfault.localization.input import analyzer as input
+from convfault.localization.parameters import causes as parameter_causes
+from convfault.localization.tool import analyzer as tool
+from convfault.localization.tool import crash
 
 RUNTIME = {
     "kernel": Cause(

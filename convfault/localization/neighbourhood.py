@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from convfault.localization.case import Case
-from convfault.localization.graph_causes import named
+from convfault.localization.graph.causes import named
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Graph, Layer
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from convfault.localization.case import Case
 from convfault.localization.counterparts import counterparts
-from convfault.localization.difference import Difference
+from convfault.localization.parameters.difference import Difference
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Array
 

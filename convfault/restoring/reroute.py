@@ -11,7 +11,7 @@ from typing import Any
 from convfault.comparison import AGREE
 from convfault.converters import route as routes
 from convfault.errors import ConvfaultError, UsageError
-from convfault.localization import tool
+from convfault.localization.tool import analyzer as tool
 from convfault.measurement import Measurement, measure
 from convfault.model import Model
 from convfault.request import Context, Request

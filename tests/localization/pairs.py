@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from convfault.comparison import Comparison
-from convfault.localization.alignment import Alignment, Match
+from convfault.localization.aligning.alignment import Alignment, Match
 from convfault.localization.case import Case, Subject
 from convfault.localization.suspect import Suspect
 from convfault.model import Model

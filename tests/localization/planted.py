@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convfault.localization.alignment import Alignment
+from convfault.localization.aligning.alignment import Alignment
 from convfault.relax.fingerprint import description, distance
 from convfault.relax.graph import Graph, Layer, Native, Parameter
 from convfault.relax.kinds import COMMUTATIVE

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convfault.localization.align import align
-from convfault.localization.channels import orders
+from convfault.localization.aligning.align import align
+from convfault.localization.parameters.channels import orders
 from convfault.relax.graph import Graph, Layer
 from tests.localization.networks import inception_network, residual_network
 from tests.localization.planted import EDITS, Edit, disguised, other_reading, planted, wrong

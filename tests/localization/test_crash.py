@@ -12,10 +12,11 @@ from hypothesis import strategies as some
 
 from convfault.cache import Cache
 from convfault.converters import route as routes
-from convfault.localization import crash, faults, message, reduction, shrink
-from convfault.localization.crash import Failure
+from convfault.localization import faults
 from convfault.localization.knowledge import about
-from convfault.localization.shrink import Shrunk
+from convfault.localization.tool import crash, message, reduction, shrink
+from convfault.localization.tool.crash import Failure
+from convfault.localization.tool.shrink import Shrunk
 from convfault.model import Model
 from convfault.preprocessing import Preprocessing
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from convfault.frameworks import FRAMEWORKS
-from convfault.localization import reduction
+from convfault.localization.tool import reduction
 from convfault.model import Model
 from tests import tiny
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from convfault.localization.alignment import Match
+from convfault.localization.aligning.alignment import Match
 from convfault.localization.case import Case
 from convfault.localization.divergence import divergence, erring, first_divergent, kernel_errors
 from convfault.relax import evaluate

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from convfault.localization import input as input_analyzer
-from convfault.localization.alignment import Match
+from convfault.localization.aligning.alignment import Match
 from convfault.localization.case import Case
-from convfault.localization.graph import CAUSES, examine
+from convfault.localization.graph.analyzer import CAUSES, examine
+from convfault.localization.input import analyzer as input_analyzer
 from convfault.localization.suspect import Suspect
 from convfault.relax import evaluate
 from convfault.relax.edits import Edit, Insert, Redirect, Remove, SetOutputs, Substitute

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convfault.localization.hyperparameters import CAUSES, examine
+from convfault.localization.hyperparameters.analyzer import CAUSES, examine
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Graph, Layer, Parameter
 from tests.localization.pairs import case_of, cured, drawn

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from convfault.localization import parameters
 from convfault.localization.illustration import SHOWN
 from convfault.localization.knowledge import TABLES, about
 from convfault.localization.neighbourhood import neighbourhood
+from convfault.localization.parameters import analyzer as parameters
 from convfault.localization.picture import BINS, COLUMNS, ROWS, picture, pooled
 from convfault.localization.suspect import Suspect
 from tests.localization.wirings import case, network

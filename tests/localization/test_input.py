@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from convfault.localization import convention
-from convfault.localization import input as analyzer
-from convfault.localization.convention import Correction
+from convfault.localization.input import analyzer, convention
+from convfault.localization.input.convention import Correction
 from convfault.preprocessing import Preprocessing
 from convfault.relax.edits import Insert, Rewire
 from convfault.relax.graph import Graph, Layer, Native, Parameter
@@ -380,7 +379,7 @@ def test_unrelated_answers_of_a_thousand_classes_are_no_permutation(tmp_path: Pa
     shift=some.lists(some.floats(-5, 5), min_size=3, max_size=3),
 )
 def test_a_correction_is_fitted_exactly(order: list[int], scale: list[float], shift: list[float]) -> None:
-    from convfault.localization import stem
+    from convfault.localization.input import stem
 
     graph = network()
     (found,) = stem.first_stems(graph)

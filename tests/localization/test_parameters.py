@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convfault.localization.parameters import CAUSES, examine
+from convfault.localization.parameters.analyzer import CAUSES, examine
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Graph, Parameter
 from convfault.relax.imported import Encoding

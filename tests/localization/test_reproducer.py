@@ -12,10 +12,10 @@ import pytest
 
 from convfault.converters import CONVERTERS
 from convfault.errors import UsageError
-from convfault.localization import crash, reproducer, snippets
-from convfault.localization.crash import Failure
-from convfault.localization.reproducer import Subject
 from convfault.localization.suspect import Suspect
+from convfault.localization.tool import crash, reproducer, snippets
+from convfault.localization.tool.crash import Failure
+from convfault.localization.tool.reproducer import Subject
 from convfault.model import Model
 from tests import tiny
 from tests.localization.test_crash import chain, record

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convfault.localization import graph, hyperparameters, input, parameters
 from convfault.localization.case import Case
+from convfault.localization.graph import analyzer as graph
+from convfault.localization.hyperparameters import analyzer as hyperparameters
+from convfault.localization.input import analyzer as input
+from convfault.localization.parameters import analyzer as parameters
 from convfault.localization.suspect import Suspect
 from convfault.preprocessing import Preprocessing
 from convfault.relax.edits import Insert

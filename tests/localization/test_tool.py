@@ -10,8 +10,8 @@ import pytest
 from convfault.comparison import AGREE, DIFFER, Comparison
 from convfault.converters import CONVERTERS
 from convfault.converters import route as routes
-from convfault.localization import tool
 from convfault.localization.case import Hop
+from convfault.localization.tool import analyzer as tool
 from tests.localization.inputs import case, network
 
 

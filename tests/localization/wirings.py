@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convfault.comparison import Comparison
-from convfault.localization.alignment import Alignment, Match
+from convfault.localization.aligning.alignment import Alignment, Match
 from convfault.localization.case import Case, Subject
 from convfault.model import Model
 from convfault.relax import evaluate

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from convfault.fault import Fault
-from convfault.localization import divergence, effect, faults, graph, hyperparameters, parameters
+from convfault.localization import divergence, effect, faults
 from convfault.localization.case import Case
+from convfault.localization.graph import analyzer as graph
+from convfault.localization.hyperparameters import analyzer as hyperparameters
 from convfault.localization.illustration import illustrated
 from convfault.localization.knowledge import about
+from convfault.localization.parameters import analyzer as parameters
 from convfault.relax import evaluate
 from convfault.relax.graph import Graph
 from convfault.report import Report

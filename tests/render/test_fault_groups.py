@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convfault.fault import Fault
-from convfault.localization import crash, graph_causes, hyperparameter_causes, input, parameter_causes, tool
+from convfault.localization.graph import causes as graph_causes
+from convfault.localization.hyperparameters import causes as hyperparameter_causes
+from convfault.localization.input import analyzer as input
+from convfault.localization.parameters import causes as parameter_causes
+from convfault.localization.tool import analyzer as tool
+from convfault.localization.tool import crash
 from convfault.render.cause_titles import title
 from convfault.render.fault_groups import groups, harmless, without_effect
 from tests.render.localized import fault, with_faults

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
-from convfault.localization import graph as graph_analyzer
-from convfault.localization import hyperparameters, parameters
-from convfault.localization import input as input_analyzer
-from convfault.localization.align import align
+from convfault.localization.aligning.align import align
 from convfault.localization.case import Case, Subject
 from convfault.localization.effect import usable
+from convfault.localization.graph import analyzer as graph_analyzer
+from convfault.localization.hyperparameters import analyzer as hyperparameters
+from convfault.localization.input import analyzer as input_analyzer
+from convfault.localization.parameters import analyzer as parameters
 from convfault.model import Model
 from convfault.relax.canonical import canonical
 from convfault.relax.edits import Edit, SetParameters

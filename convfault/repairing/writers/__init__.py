@@ -22,14 +22,14 @@ Writer = Callable[[Model, Graph, Sequence[Edit], Path], tuple[Change, ...]]
 WRITERS: Registry[Writer] = Registry(
     "writer",
     {
-        "tflite": "convfault.repairing.writers.write_tflite:write",
-        "onnx": "convfault.repairing.writers.write_onnx:write",
-        "keras": "convfault.repairing.writers.write_keras:write",
-        "keras_h5": "convfault.repairing.writers.write_keras:write",
-        "frozen_graph": "convfault.repairing.writers.write_tensorflow:write_frozen",
-        "saved_model": "convfault.repairing.writers.write_tensorflow:write_saved_model",
-        "pt2": "convfault.repairing.writers.write_torch:write",
-        "torch_function": "convfault.repairing.writers.write_torch:write_function",
+        "tflite": "convfault.repairing.writers.tflite.write:write",
+        "onnx": "convfault.repairing.writers.onnx.write:write",
+        "keras": "convfault.repairing.writers.keras.write:write",
+        "keras_h5": "convfault.repairing.writers.keras.write:write",
+        "frozen_graph": "convfault.repairing.writers.tensorflow.write:write_frozen",
+        "saved_model": "convfault.repairing.writers.tensorflow.write:write_saved_model",
+        "pt2": "convfault.repairing.writers.torch.write:write",
+        "torch_function": "convfault.repairing.writers.torch.write:write_function",
     },
 )
 """Model format → writer."""

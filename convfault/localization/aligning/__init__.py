@@ -1,0 +1,1 @@
+"""Which layer of the target does what a layer of the source does."""

@@ -1,0 +1,1 @@
+"""The analyzer of the graph: which nodes are missing, superfluous, misplaced, or wired otherwise."""

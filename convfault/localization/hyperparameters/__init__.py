@@ -1,0 +1,1 @@
+"""The analyzer of the hyperparameters: which attribute of two matched layers differs."""

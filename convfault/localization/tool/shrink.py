@@ -1,0 +1,89 @@
+"""From a model that a converter fails on to a small one that it fails on in the same way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from convfault import process
+from convfault.cache import Cache
+from convfault.converters import install
+from convfault.converters.route import Hop
+from convfault.localization.tool import reduction
+from convfault.model import Model
+
+SECONDS, TRIALS = 120.0, 60
+JOB = "convfault.localization.tool.reduction:run"
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A small model that fails as the whole one does.
+
+    ``nodes`` are its (operator, name), ``of`` how many the whole model has, ``trials`` how many conversions it took.
+    """
+
+    model: Model
+    nodes: tuple[tuple[str, str], ...]
+    of: int
+    trials: int
+
+    def __str__(self) -> str:
+        operators = " → ".join(dict.fromkeys(operator for operator, _ in self.nodes))
+        return f"smallest: {len(self.nodes)} of {self.of} nodes, {operators}"
+
+
+def shrink(
+    hop: Hop, source: Model, folder: Path, cache: Cache, *, hints: Sequence[str] = (), ending: str = "error"
+) -> Shrunk | None:
+    """Shrink ``source``, on which ``hop`` fails, into the existing ``folder``; None where that does not work.
+
+    ``hints``: names and operators that the tool's message mentions. ``ending``: ``error``: the tool raises; ``crash``:
+    it kills its process, so each trial has one of its own; ``unreadable``: it writes what its runtime cannot open.
+    Takes up to ``SECONDS``; what is found by then counts.
+    """
+    converter = hop.converter
+    if source.format not in reduction.CUTTERS or (ending == "unreadable" and converter.home() is not None):
+        return None
+    work = Path(tempfile.mkdtemp(prefix="convfault-shrink-"))
+    plan = {"folder": str(work), "hints": list(hints), "seconds": SECONDS, "trials": TRIALS}
+    plan |= {"isolated": ending == "crash", "runtime": converter.target if ending == "unreadable" else ""}
+    plan |= {"filename": converter.filename, "format": converter.target_format}
+    options = converter.with_defaults(hop.options)
+    arguments = {"convert": converter.convert, "source": source.to_record(), "options": options, "plan": plan}
+    job = process.Job(JOB, arguments, stage=f"shrink for {converter.tool}", seconds=SECONDS + 30, log=work / "log.txt")
+    try:
+        process.run(_at_home(job, hop, cache))
+        return _kept(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _at_home(job: process.Job, hop: Hop, cache: Cache) -> process.Job:
+    """The job by the interpreter that the converter runs in."""
+    home = hop.converter.home()
+    if home is None:
+        return job
+    install.install(home, cache, lambda event: None)
+    python, package = str(home.interpreter(cache)), install.package_folder(cache)
+    return replace(job, python=python, environment=home.variables, import_from=package)
+
+
+def _kept(work: Path, folder: Path) -> Shrunk | None:
+    """The smallest model, moved to ``folder``."""
+    found = work / reduction.RESULT
+    if not found.is_file():
+        return None
+    record: Mapping[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+    model = Model.from_record(record["model"])
+    path = folder / Path(model.path).name
+    if path.exists():
+        path.unlink()
+    shutil.move(model.path, path)
+    nodes = tuple((str(operator), str(name)) for operator, name in record["nodes"])
+    return Shrunk(replace(model, path=str(path)), nodes, int(record["of"]), int(record["trials"]))

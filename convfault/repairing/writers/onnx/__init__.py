@@ -1,0 +1,1 @@
+"""Writes edits into ONNX models."""

@@ -1,0 +1,125 @@
+"""Changes in the nodes that an ONNX model has: constants, and the attributes of windows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from convfault.relax.graph import Array, Graph, Layer
+from convfault.repairing.writers.document import Node
+from convfault.repairing.writers.onnx.document import OnnxDocument
+from convfault.repairing.writers.onnx.emit_window import pool_settings, window_settings
+from convfault.repairing.writers.onnx.values import attributes, set_attributes
+from convfault.repairing.writers.site_of import Linear, flattened_rows, puts_for
+
+WINDOWS = {"convolution": {"Conv"}, "max_pool": {"MaxPool"}, "average_pool": {"AveragePool"}}
+CHANGEABLE = {"strides", "padding", "dilation", "size", "count_padding"}
+DEFAULTS: dict[str, Any] = {
+    "strides": [1, 1],
+    "dilations": [1, 1],
+    "pads": [0, 0, 0, 0],
+    "count_include_pad": 0,
+    "ceil_mode": 0,
+    "auto_pad": b"NOTSET",
+}
+
+
+def patch(document: OnnxDocument, graph: Graph, after_graph: Graph, before: Layer, after: Layer) -> bool:
+    """See ``Document.patch``."""
+    if before.parameters.keys() != after.parameters.keys():
+        return False
+    if any(before.parameters[n].values.shape != after.parameters[n].values.shape for n in before.parameters):
+        return False
+    names = {*before.hyperparameters, *after.hyperparameters}
+    changed = {name for name in names if before.hyperparameters.get(name) != after.hyperparameters.get(name)}
+    windowed = before.kind in WINDOWS
+    if not changed <= (CHANGEABLE if windowed else set()) or not (windowed or before.kind in {"dense", "affine"}):
+        return False
+    node = next((node for node in document.of(before) if node.type in WINDOWS.get(before.kind, set())), None)
+    moved = bool(changed) or before.shape != after.shape
+    if moved and windowed and node is None:
+        return False
+    reordered = _as_flattened_before(graph, after_graph, before, after)
+    if reordered is None:
+        return False
+    puts = puts_for(document, lambda each: linear(graph, before, each), before, reordered)
+    if puts is None:
+        return False
+    if moved and node is not None:
+        _set_window(document, node, before, after)
+    for put in puts:
+        document.put(put.node, put.slot, put.values)
+    return True
+
+
+def _as_flattened_before(graph: Graph, after_graph: Graph, before: Layer, after: Layer) -> Layer | None:
+    """The layer with its rows ordered for the shape that was flattened before; None where there is no such order."""
+    if "flattening_order" not in before.details:
+        return after
+    old = flattened_rows(graph, before)
+    new = flattened_rows(after_graph, replace(after, details=before.details))
+    if old is None or new is None:
+        return after if old is new else None
+    weights = after.parameters["weights"]
+    turned = weights.with_values(_unrowed(weights.values, new)[old])
+    return replace(after, parameters={**after.parameters, "weights": turned})
+
+
+def linear(graph: Graph, layer: Layer, node: Node) -> Linear | None:
+    """The node as a place of weights, None if it is no such."""
+    shape = layer.parameters["weights"].values.shape
+    if node.type in {"Conv", "ConvTranspose"}:
+        height, width = shape[:2] if len(shape) == 4 else (1, 1)
+        last = (height, width, *shape[-2:])
+        return Linear(
+            node,
+            0,
+            1,
+            2,
+            lambda values: values.transpose(2, 3, 1, 0).reshape(shape),
+            lambda values: values.reshape(last).transpose(3, 2, 0, 1),
+        )
+    if node.type not in {"Gemm", "MatMul"}:
+        return None
+    turned = bool(attributes(node).get("transB", 0))
+    rows, matrix = flattened_rows(graph, layer), shape[-2:]
+    return Linear(
+        node,
+        0,
+        1,
+        2 if node.type == "Gemm" else None,
+        lambda values: _rows(values.T if turned else values, rows).reshape(shape),
+        lambda values: _oriented(_unrowed(values.reshape(matrix), rows), turned),
+    )
+
+
+def _rows(values: Array, rows: Array | None) -> Array:
+    return values if rows is None else values[rows]
+
+
+def _unrowed(values: Array, rows: Array | None) -> Array:
+    if rows is None:
+        return values
+    found = values.copy()
+    found[rows] = values
+    return found
+
+
+def _oriented(values: Array, turned: bool) -> Array:
+    return values.T if turned else values
+
+
+def _set_window(document: OnnxDocument, node: Node, before: Layer, after: Layer) -> None:
+    producer = document.producer(node.inputs[0])
+    while producer is not None and producer in document.of(before) and producer.type == "Pad":
+        document.connect(node, 0, producer.inputs[0])
+        producer = document.producer(node.inputs[0])
+    wanted = window_settings(after) if after.kind == "convolution" else pool_settings(document, after)
+    wanted |= {"auto_pad": None, "ceil_mode": None}
+    old = attributes(node)
+    for name, value in wanted.items():
+        was = old.get(name, DEFAULTS.get(name))
+        now = DEFAULTS.get(name) if value is None else value
+        if was != now:
+            document.note(node.name, name, was.decode() if isinstance(was, bytes) else was, now)
+            set_attributes(node, {name: value})

@@ -1,0 +1,1 @@
+"""Writes edits into frozen TensorFlow graphs and SavedModels."""

@@ -1,0 +1,1 @@
+"""Writes edits into exported programs of torch, and into state dicts."""
