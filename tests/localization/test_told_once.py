@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from convfault.localization.input import analyzer as input
 from convfault.localization.parameters import analyzer as parameters
 from convfault.localization.suspect import Suspect
 from convfault.preprocessing import Preprocessing
+from convfault.relax.canonical import normalized
 from convfault.relax.edits import Insert
 from convfault.relax.graph import Graph, Layer, Native, Parameter
 from tests.localization import inputs
 from tests.localization.inputs import DEPTH, case, network
-from tests.localization.pairs import case_of, drawn
+from tests.localization.pairs import case_of, cured, drawn
 from tests.relax.drafts import Sketch
 
 CENTRED = Preprocessing(size=(inputs.SIZE, inputs.SIZE), scale=1 / 127.5, mean=(1.0,) * 3)
@@ -124,3 +126,35 @@ def test_another_order_of_flattening_is_told_once(axes: tuple[int, ...], told_as
     moved = weights[rows] if axes != (0, 1, 2) else np.roll(weights, 1, axis=0)
     made = case_of(source, source.with_parameters("dense_1", weights=moved))
     assert [(suspect.kind, suspect.cause) for suspect in suspects(made)] == told_as
+
+
+def activated(active: bool = True) -> Graph:
+    """conv → scale and shift → relu → conv; without the relu the scale goes into the second convolution."""
+    sketch = Sketch(1, 6, 6, 3)
+    first = sketch.convolution(sketch.source, filters=6)
+    pooled = sketch.layer("max_pool", first, (1, 6, 6, 6), size=(3, 3), strides=(1, 1), padding=((1, 1),) * 2,
+                          dilation=(1, 1))  # fmt: skip
+    x = sketch.affine(pooled, 0.5 + np.abs(drawn(6, seed=4)), drawn(6, seed=5))
+    x = sketch.layer("clip", x, (1, 6, 6, 6), minimum=0.0, maximum=np.inf) if active else x
+    second = sketch.convolution(x, filters=5, size=1, padding=((0, 0), (0, 0)))
+    for name, seed in ((first, 1), (second, 2)):
+        layer = sketch.layers[name]
+        parts = {key: item.with_values(drawn(*item.values.shape, seed=seed)) for key, item in layer.parameters.items()}
+        sketch.put(replace(layer, parameters=parts))
+    return normalized(sketch.ending(sketch.layer("tanh", second, (1, 6, 6, 5))))
+
+
+def test_weights_that_took_a_lost_activations_scale_are_told_with_it_and_cured() -> None:
+    source, target = activated(), activated(False)
+    assert "affine" not in {layer.kind for layer in target}
+    made = case_of(source, target)
+    (suspect,) = suspects(made)
+    assert (suspect.kind, suspect.cause) == ("graph", "missing_node")
+    assert cured(made, [suspect])
+
+
+def test_other_weights_beside_a_lost_activation_are_a_fault_of_their_own() -> None:
+    source, target = activated(), activated(False)
+    weights = target["convolution_2"].parameters["weights"].values
+    made = case_of(source, target.with_parameters("convolution_2", weights=weights + drawn(*weights.shape, seed=9)))
+    assert sorted(suspect.kind for suspect in suspects(made)) == ["graph", "parameters"]

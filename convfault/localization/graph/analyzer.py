@@ -17,6 +17,7 @@ from itertools import combinations
 import numpy as np
 
 from convfault.localization.case import Case
+from convfault.localization.graph.absorbed import absorbing
 from convfault.localization.graph.causes import CAUSES, explained, named
 from convfault.localization.graph.contrast import Contrast, cause_of, moved, near, principal
 from convfault.localization.graph.flattening import flattening_order
@@ -100,6 +101,8 @@ class Examination:
     def _suspect(self, contrast: Contrast, cause: str, error: float, edit: Edit | None) -> Suspect:
         if cause == "train_mode_batch_norm" and edit is not None:
             edit = self._with_folded_weights(contrast, edit)
+        elif edit is not None:
+            edit = self._with_absorbed_scales(contrast, edit)
         if contrast.unknown and not cause.startswith("train_mode"):
             cause = "unknown_operator_differs"
         source, target = principal(contrast, cause)
@@ -135,6 +138,14 @@ class Examination:
         if not (missing or extra):
             missing, extra = contrast.missing, contrast.extra
         return _kinds(missing), _kinds(extra)
+
+    def _with_absorbed_scales(self, contrast: Contrast, edit: Edit) -> Edit:
+        """With the source's weights where the target's took a scale from the region."""
+        parts = [edit]
+        for match in absorbing(self.pairing, contrast.region):
+            parameters = self.pairing.source[match.source].parameters
+            parts.append(SetParameters(match.target, {name: item.values for name, item in parameters.items()}))
+        return Together(tuple(parts)) if len(parts) > 1 else edit
 
     def _with_folded_weights(self, contrast: Contrast, edit: Edit) -> Edit:
         """With the source's weights before a normalization, which are folded there and raw in the target."""

@@ -24,6 +24,7 @@ from convfault.localization.aligning.alignment import Match
 from convfault.localization.case import Case
 from convfault.localization.counterparts import Counterparts, counterparts
 from convfault.localization.finding import Finding
+from convfault.localization.graph.absorbed import absorbed
 from convfault.localization.graph.flattening import flattening_order
 from convfault.localization.input.claimed import claimed
 from convfault.localization.parameters import replacement, rounding, scaling
@@ -68,7 +69,8 @@ def examine(case: Case) -> list[Suspect]:
         if pair is None:
             continue
         suspects += _misshapen(pair)
-        if pair.differing and not _added_behind(case, pair) and match.target not in claimed(case).target:
+        told = match.target in claimed(case).target or match.target in absorbed(case)
+        if pair.differing and not told and not _added_behind(case, pair):
             suspects += _suspects(pair, _merged(_own(case, match, findings(pair, origins))))
     return suspects
 
