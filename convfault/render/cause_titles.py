@@ -67,6 +67,7 @@ TITLES: Mapping[str, str] = {
     "count_include_pad": "padding counted in the average, or not",
     "clip_bounds": "activation cut off at other bounds",
     "slope": "another slope below zero",
+    "hard_sigmoid_slope": "another slope of a hard sigmoid",
     "alpha": "another alpha",
     "softplus": "another softplus",
     "epsilon": "another epsilon",

@@ -158,3 +158,34 @@ def test_other_weights_beside_a_lost_activation_are_a_fault_of_their_own() -> No
     weights = target["convolution_2"].parameters["weights"].values
     made = case_of(source, target.with_parameters("convolution_2", weights=weights + drawn(*weights.shape, seed=9)))
     assert sorted(suspect.kind for suspect in suspects(made)) == ["graph", "parameters"]
+
+
+def gated(slope: float, gain: float = 1.0) -> Graph:
+    """conv → hard sigmoid → conv; ``gain``: what the first convolution's weights alone are multiplied by."""
+    sketch = Sketch(1, 6, 6, 3)
+    first = sketch.convolution(sketch.source, filters=6)
+    x = sketch.affine(first, np.full(6, slope), np.full(6, 0.5))
+    x = sketch.layer("clip", x, (1, 6, 6, 6), minimum=0.0, maximum=1.0)
+    second = sketch.convolution(x, filters=5)
+    for name, factor, seed in ((first, gain, 1), (second, 1.0, 2)):
+        layer = sketch.layers[name]
+        values = {key: drawn(*item.values.shape, seed=seed) for key, item in layer.parameters.items()}
+        values["weights"] = values["weights"] * np.float32(factor)
+        sketch.put(replace(layer, parameters={k: v.with_values(values[k]) for k, v in layer.parameters.items()}))
+    return normalized(sketch.ending(sketch.layer("tanh", second, (1, 6, 6, 5))))
+
+
+@pytest.mark.parametrize(("slope", "hint"), [(0.2, "0.2 (Keras 2, ONNX)"), (0.1, "0.6 times as steep")])
+def test_another_slope_of_a_hard_sigmoid_is_told_once_at_the_activation(slope: float, hint: str) -> None:
+    made = case_of(gated(1 / 6), gated(slope))
+    (suspect,) = suspects(made)
+    assert (suspect.kind, suspect.cause) == ("hyperparameters", "hard_sigmoid_slope")
+    assert suspect.target is not None
+    assert made.target.graph[suspect.target].kind == "clip"
+    assert hint in suspect.explanation
+    assert cured(made, [suspect])
+
+
+def test_scaled_weights_before_a_hard_sigmoid_stay_a_matter_of_weights() -> None:
+    found = suspects(case_of(gated(1 / 6), gated(1 / 6, gain=1.2)))
+    assert {suspect.kind for suspect in found} == {"parameters"}

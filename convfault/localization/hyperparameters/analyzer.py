@@ -30,6 +30,7 @@ from convfault.localization.hyperparameters.attribute import Attribute
 from convfault.localization.hyperparameters.causes import CAUSES, OTHER
 from convfault.localization.hyperparameters.padding_layers import padded_apart
 from convfault.localization.hyperparameters.plain import plain_attributes, reshaped
+from convfault.localization.hyperparameters.steepness import steepness
 from convfault.localization.hyperparameters.windows import window_attributes
 from convfault.localization.parameters.analyzer import findings, suspect_of
 from convfault.localization.parameters.origins import Origins
@@ -62,7 +63,7 @@ def examine(case: Case) -> list[Suspect]:
         source, target = case.source.graph[match.source], case.target.graph[match.target]
         for found in _found(case, source, target):
             suspects.append(_suspect(match, found))
-    return [*suspects, *_epsilons(case)]
+    return [*suspects, *_epsilons(case), *_slopes_folded(case)]
 
 
 def _found(case: Case, source: Layer, target: Layer) -> Iterator[_Found]:
@@ -185,6 +186,16 @@ def _suspect(match: Match, found: _Found) -> Suspect:
         edit=found.edit,
         target_location=attribute.place,
     )
+
+
+def _slopes_folded(case: Case) -> Iterator[Suspect]:
+    """Hard sigmoids with another slope, told at the activation."""
+    for match in case.alignment.matches:
+        pair = counterparts(case, match)
+        found = None if pair is None or not pair.differing else steepness(case, pair)
+        if found is not None:
+            clip = case.alignment.to_source.get(found.clip.id, match)
+            yield _suspect(clip, _Found(found.attribute, found.edit))
 
 
 def _epsilons(case: Case) -> Iterator[Suspect]:

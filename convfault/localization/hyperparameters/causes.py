@@ -88,6 +88,13 @@ CAUSES: Mapping[str, Cause] = {
         "Give the activation the source's bounds.",
     ),
     "slope": _plain("The slope below zero", "Defaults differ: 0.01 in torch, 0.3 in Keras, 0.2 in TF.", "LeakyReLU."),
+    "hard_sigmoid_slope": Cause(
+        "A hard sigmoid is steeper or flatter.",
+        "Frameworks mean different functions by the name: x/6 + 1/2 in torch and Keras 3, x/5 + 1/2 in Keras 2 and by "
+        "ONNX' default.",
+        "torch's hardsigmoid as HardSigmoid without its alpha.",
+        "Set the slope (ONNX: alpha) as the source has it, or write it out as a product, a sum and a clip.",
+    ),
     "alpha": _plain("The coefficient alpha", "A default was taken.", "ELU(0.5) as ELU(1)."),
     "softplus": _plain("The softplus' beta or threshold", "Only torch has them.", "Softplus(beta=2)."),
     "epsilon": Cause(

@@ -26,6 +26,7 @@ from convfault.localization.counterparts import Counterparts, counterparts
 from convfault.localization.finding import Finding
 from convfault.localization.graph.absorbed import absorbed
 from convfault.localization.graph.flattening import flattening_order
+from convfault.localization.hyperparameters.steepness import steepness
 from convfault.localization.input.claimed import claimed
 from convfault.localization.parameters import replacement, rounding, scaling
 from convfault.localization.parameters.batch_norm import Folding, Normalization, misfolded
@@ -70,6 +71,7 @@ def examine(case: Case) -> list[Suspect]:
             continue
         suspects += _misshapen(pair)
         told = match.target in claimed(case).target or match.target in absorbed(case)
+        told = told or steepness(case, pair) is not None
         if pair.differing and not told and not _added_behind(case, pair):
             suspects += _suspects(pair, _merged(_own(case, match, findings(pair, origins))))
     return suspects
