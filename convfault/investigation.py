@@ -32,6 +32,8 @@ from convfault.progress import Progress
 from convfault.request import Context
 
 STALL_SECONDS = 900.0
+REPLAY = "convfault.replaying.replay:replay"
+"""What puts a layer to the vote of the runtimes where a native run is not what its graph gives."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def investigate(found: Measurement, context: Context, errand: Errand = Errand())
 def _job(found: Measurement, material: Material, hops: list[dict[str, Any]], errand: Errand) -> Job:
     names = [found.pair.dataset.names[row] for row in material.rows]
     arguments = {
-        "material": {**material.to_record(), "names": names},
+        "material": {**material.to_record(), "names": names, "replay": REPLAY},
         "comparison": found.comparison.to_record(),
         "hops": hops,
         **errand.arguments,

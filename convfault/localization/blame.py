@@ -1,6 +1,7 @@
 """Which of the runs disagree: is the conversion at fault, a runtime's kernel, or the import that all else rests on?
 
-What it finds: a model whose native runtime answers otherwise than its graph does, run by TVM and evaluated by itself.
+What it finds: a model whose native runtime answers otherwise than its graph does, run by TVM and evaluated by itself;
+and, by a vote of all runtimes that have it, whether the one layer where that begins is computed or imported wrongly.
 How it arises: a runtime's kernel is wrong (kind ``runtime``), or the importer misread the model (an import defect).
 Example: an average pooling whose kernel counts the padding although the file says that it does not.
 How it is repaired: another release or another kernel of the runtime; an import defect is a fault of convfault.
@@ -8,24 +9,34 @@ How it is repaired: another release or another kernel of the runtime; an import 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from convfault.localization import divergence
+from convfault.localization import ballot, kernels
+from convfault.localization.ballot import IMPORT, RUNTIME, Ballot
 from convfault.localization.case import Case, Subject
 from convfault.localization.effect import Effects, deviation
 from convfault.localization.faults import location
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Array
 
-CONVERSION, RUNTIME, IMPORT = "conversion", "runtime", "import"
+CONVERSION = "conversion"
 LEAST = 1e-5
 """Relative to the largest output, what two float32 evaluations of one graph may be apart whatever the tolerance."""
 
+TELLING = 0.1
+"""The first layer that deviates at least by this share of what any deviates by is where it begins: before it there may
+be one that is little more than rounded."""
+
+UNSURE, VOTED = 0.6, 0.95
+"""Confidence in a wrong kernel without a vote, and with one."""
+
 Outputs = tuple[Array, ...]
+Replay = Callable[[Subject, str], Sequence[Ballot]]
+"""Puts a layer, by id, to the vote of all runtimes that have it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,24 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A layer whose native value is not what its graph gives: on which ``side``, where, and how the vote went.
+
+    ``outcome`` is ``runtime``, ``import`` or None for undecided.
+    """
+
+    side: str
+    layer: str
+    place: str
+    outcome: str | None
+    ballots: tuple[Ballot, ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        votes = [item.to_record() for item in self.ballots]
+        return {"side": self.side, "place": self.place, "outcome": self.outcome, "votes": votes}
+
+
+@dataclass(frozen=True)
 class Verdict:
     """``errors``: largest absolute deviation of the outputs between two runs, None where one of them is missing."""
 
@@ -44,14 +73,19 @@ class Verdict:
     errors: dict[str, float | None]
     notes: tuple[str, ...] = ()
     suspects: tuple[Suspect, ...] = field(default=())
+    doubts: tuple[Doubt, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         finite = {name: _finite(value) for name, value in self.errors.items()}
-        return {**finite, "blame": self.blame, "notes": list(self.notes)}
+        replays = [doubt.to_record() for doubt in self.doubts if doubt.ballots]
+        return {**finite, "blame": self.blame, "notes": list(self.notes), "replays": replays}
 
 
-def verdict(case: Case, effects: Effects, source: Vote, target: Vote) -> Verdict:
-    """Weigh the native runs, TVM's and the graphs' own evaluation."""
+def verdict(case: Case, effects: Effects, source: Vote, target: Vote, replay: Replay | None = None) -> Verdict:
+    """Weigh the native runs, TVM's and the graphs' own evaluation.
+
+    ``replay`` is asked only about a layer that deviates in models whose native answers differ.
+    """
     errors = {
         "source_native_vs_tvm": _error(source.native, source.tvm),
         "target_native_vs_tvm": _error(target.native, target.tvm),
@@ -62,46 +96,91 @@ def verdict(case: Case, effects: Effects, source: Vote, target: Vote) -> Verdict
     }
     limit = _limit(case)
     sound = errors["native_vs_native"] is not None and errors["native_vs_native"] <= limit
-    notes, suspects = list[str](), list[Suspect]()
+    notes, suspects, doubts = list[str](), list[Suspect](), list[Doubt]()
     for name, subject in (("source", case.source), ("target", case.target)):
         if (errors[f"{name}_native_vs_graph"] or 0.0) > limit:
-            note, suspect = _kernel(name, subject, errors[f"{name}_native_vs_tvm"], limit)
+            tvm = errors[f"{name}_native_vs_tvm"]
+            like_tvm = tvm is not None and tvm <= limit
+            note, suspect, doubt = _kernel(name, subject, like_tvm, None if sound else replay)
             notes.append(note)
             suspects += [suspect] if suspect is not None and not sound else []
+            doubts += [doubt] if doubt is not None else []
     if sound:
         return Verdict(None, errors, tuple(notes))
     conversion = effects.before.max_abs_error > limit
     blame = CONVERSION if conversion or not notes else RUNTIME if suspects else IMPORT
-    return Verdict(blame, errors, tuple(notes), tuple(suspects))
+    return Verdict(blame, errors, tuple(notes), tuple(suspects), tuple(doubts))
 
 
-def _kernel(name: str, subject: Subject, tvm: float | None, limit: float) -> tuple[str, Suspect | None]:
+def acquitted(found: Verdict, suspects: Sequence[Suspect], effects: Effects) -> tuple[Verdict, list[Suspect], Effects]:
+    """Without the suspects at a layer that the vote found misread: what they tell is convfault's own error.
+
+    ``effects`` are those of the suspects; the blame passes from the conversion to the import when no suspect is left.
+    """
+    misread = {(doubt.side, doubt.layer) for doubt in found.doubts if doubt.ballots and doubt.outcome == IMPORT}
+    kept = [
+        number
+        for number, suspect in enumerate(suspects)
+        if misread.isdisjoint({("source", str(suspect.source)), ("target", str(suspect.target))})
+    ]
+    if len(kept) == len(suspects):
+        return found, list(suspects), effects
+    left = [suspects[number] for number in kept]
+    blame = found.blame if left else RUNTIME if found.suspects else IMPORT
+    return replace(found, blame=blame), left, replace(effects, each=tuple(effects.each[number] for number in kept))
+
+
+def _kernel(
+    name: str, subject: Subject, like_tvm: bool, replay: Replay | None
+) -> tuple[str, Suspect | None, Doubt | None]:
     """What is known of a model whose native answers its graph does not reproduce."""
     if any(np.issubdtype(np.dtype(encoding.dtype), np.integer) for encoding in subject.graph.encodings.values()):
-        return (
-            f"the {name}'s runtime computes with quantized values, which its graph in floating point approximates",
-            None,
-        )
-    found = divergence.kernel_errors(subject)
+        told = f"the {name}'s runtime computes with quantized values, which its graph in floating point approximates"
+        return told, None, None
+    found = kernels.kernel_errors(subject)
     if not found:
-        return f"the {name}'s graph does not reproduce its native run, and no single layer tells why", None
-    layer_id, error = found[0]
-    layer = subject.graph[layer_id]
-    place = location(layer)
-    if tvm is not None and tvm <= limit:
-        return f"TVM reproduces the {name}'s native run, its canonical graph does not, first at '{place}'", None
-    note = f"the {name}'s native run deviates by {error:.2g} at '{place}' ({layer.kind}) from what the model says"
-    framework = subject.model.framework
-    return note, Suspect(
+        return f"the {name}'s graph does not reproduce its native run, and no single layer tells why", None, None
+    largest = max(error for _, error in found)
+    layer_id, error = next(item for item in found if item[1] >= TELLING * largest)
+    ballots = tuple(replay(subject, layer_id)) if replay is not None else ()
+    doubt = Doubt(name, layer_id, str(location(subject.graph[layer_id])), ballot.decided(ballots), ballots)
+    if doubt.outcome == IMPORT:
+        return _misread(subject, doubt), None, doubt
+    if doubt.outcome is None and like_tvm:
+        note = f"TVM reproduces the {name}'s native run, its canonical graph does not, first at '{doubt.place}'"
+        return note, None, doubt
+    return _wrong_kernel(subject, doubt, error)
+
+
+def _misread(subject: Subject, doubt: Doubt) -> str:
+    votes = ballot.told(doubt.ballots)
+    kind = subject.graph[doubt.layer].kind
+    return (
+        f"convfault reads '{doubt.place}' ({kind}) of the {doubt.side} otherwise than it means: an import defect"
+        f"{f'. {votes}' if votes else ''}"
+    )
+
+
+def _wrong_kernel(subject: Subject, doubt: Doubt, error: float) -> tuple[str, Suspect, Doubt]:
+    framework, kind = subject.model.framework, subject.graph[doubt.layer].kind
+    note = f"the {doubt.side}'s native run deviates by {error:.2g} at '{doubt.place}' ({kind}) from what the model says"
+    voted = doubt.outcome == RUNTIME
+    who = f"{framework}'s kernel is wrong" if voted else f"{framework}'s kernel is wrong, or the import is"
+    votes = ballot.told(doubt.ballots)
+    evidence: dict[str, Any] = {"local_error": error}
+    if doubt.ballots:
+        evidence["votes"] = [item.to_record() for item in doubt.ballots]
+    suspect = Suspect(
         kind="runtime",
         cause="kernel",
-        explanation=f"{note[0].upper()}{note[1:]}, on the same input: {framework}'s kernel is wrong, or the import is.",
+        explanation=f"{note[0].upper()}{note[1:]}, on the same input: {who}.{f' {votes}.' if votes else ''}",
         suggestion=f"Try another release of {framework}, or its reference kernels, and report the operator.",
-        source=layer_id if name == "source" else None,
-        target=layer_id if name == "target" else None,
-        evidence={"local_error": error},
-        confidence=0.6,
+        source=doubt.layer if doubt.side == "source" else None,
+        target=doubt.layer if doubt.side == "target" else None,
+        evidence=evidence,
+        confidence=VOTED if voted else UNSURE,
     )
+    return note, suspect, doubt
 
 
 def _limit(case: Case) -> float:

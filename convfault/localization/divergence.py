@@ -28,15 +28,15 @@ from convfault.localization.activations import (
     watched,
 )
 from convfault.localization.aligning.alignment import Match
-from convfault.localization.case import Case, Subject
+from convfault.localization.case import Case
 from convfault.localization.graph.causes import named
+from convfault.localization.kernels import KERNEL_PICTURES, like
 from convfault.relax.evaluate import evaluate
-from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.graph import Array, Layer
 
 LOCAL_PICTURES = 3
 """Pictures for the local errors: the worst two and one that agrees, if there are as many."""
 
-KERNEL_PICTURES = 2
 CAP = 1e-3
 """No noise is larger: beyond it the source's import is wrong, which must not hide the target's errors."""
 
@@ -184,7 +184,7 @@ class Walk:
         except (UsageError, ShapeError, UnknownNameError, ValueError, IndexError):
             return np.inf, 0.0
         noise = rounding(layer, inputs, expected) / max(size(expected), float(np.finfo(np.float32).tiny))
-        return relative_error(expected, _like(actual, expected)), noise
+        return relative_error(expected, like(actual, expected)), noise
 
     def _inputs(self, match: Match) -> Iterator[Array]:
         """What the target's layer reads, through layers that only the target has, from the source's values.
@@ -216,7 +216,7 @@ def _compared(expected: Array | None, actual: Array | None, match: Match, rows: 
     """The figures of a step that come from the runtimes' values."""
     if expected is None or actual is None:
         return {}
-    expected, actual = arranged(expected, match.order), _like(actual, expected)
+    expected, actual = arranged(expected, match.order), like(actual, expected)
     if expected.shape != actual.shape:
         return {"error": np.inf, "problem": SHAPE}
     largest = max(size(expected), float(np.finfo(np.float32).tiny))
@@ -229,12 +229,6 @@ def _compared(expected: Array | None, actual: Array | None, match: Match, rows: 
     if figures["error"] == np.inf:
         return {**figures, "problem": NONFINITE}
     return {**figures, "cosine": min((_cosine(a, b) for a, b in zip(expected, actual, strict=True)), default=None)}
-
-
-def _like(actual: Array, expected: Array) -> Array:
-    """The values in the shape of the other side, where only axes of length 1 are more or less."""
-    squeezed = [tuple(side for side in value.shape[1:] if side != 1) for value in (actual, expected)]
-    return actual.reshape(expected.shape) if squeezed[0] == squeezed[1] and len(actual) == len(expected) else actual
 
 
 def _cosine(expected: Array, actual: Array) -> float:
@@ -251,45 +245,3 @@ def _cosine(expected: Array, actual: Array) -> float:
 def _rows(value: Array, rows: list[int], count: int) -> Array:
     """Some pictures of a value; a constant has none."""
     return value[rows] if value.ndim and len(value) == count else value
-
-
-def kernel_errors(subject: Subject, pictures: int = KERNEL_PICTURES) -> list[tuple[str, float]]:
-    """Layers whose native output is not what we compute from the very same native inputs: (id, relative error).
-
-    Only what rounding cannot explain is listed, in the graph's order: a runtime's wrong kernel, or a wrong import.
-    Layers that the runtime does not show are taken together with the next one that it does.
-    """
-    found = []
-    seen = watched(subject)
-    for layer in subject.graph:
-        if layer.kind in {"input", "opaque", "constant"}:
-            continue
-        native = seen(layer.id)
-        if native is None:
-            continue
-        try:
-            inputs = computed(subject.graph, layer.inputs, lambda name: _first(seen(name), pictures))
-            expected = evaluate(layer, [inputs[name] for name in layer.inputs])
-        except (UsageError, ShapeError, UnknownNameError, IndexError):
-            continue
-        noise = _noise(subject.graph, layer, inputs, expected, subject)
-        error = relative_error(expected, _like(native[:pictures], expected), noise)
-        if error > 0:
-            found.append((layer.id, error))
-    return found
-
-
-def _first(value: Array | None, pictures: int) -> Array | None:
-    return None if value is None else value[:pictures]
-
-
-def _noise(graph: Graph, layer: Layer, inputs: dict[str, Array], output: Array, subject: Subject) -> float:
-    """Rounding of the layer, of those that the runtime keeps to itself before it, and of an integer encoding."""
-    noise = rounding(layer, inputs.values(), output)
-    for name in layer.inputs:
-        if subject.native(name) is None and graph[name].kind != "input" and "weights" in graph[name].parameters:
-            # the hidden layer's own sum is rounded, too, by its terms, which are about as large as its value
-            noise += MARGIN * ROUNDING * size(inputs[name])
-    encoding = graph.encodings.get(str(layer.native.tensor))
-    steps = encoding.scales if encoding is not None and encoding.dtype.startswith(("int", "uint")) else ()
-    return noise + max(steps, default=0.0)

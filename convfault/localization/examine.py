@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,8 @@ def run(
 ) -> dict[str, Any]:
     """Job: the faults that make the target differ, in order of what they cause, with all that was learnt on the way.
 
-    ``material`` is the record of a ``Material``; ``hops`` hold a ``record`` of the route and a ``comparison`` or None.
+    ``material`` is the record of a ``Material``, with the pictures' ``names`` and, under ``replay``, what puts a layer
+    to the vote (absent: nothing does); ``hops`` hold a ``record`` of the route and a ``comparison`` or None.
     """
     stages = Stages()
     return {**examine(material, comparison, hops, stages).to_record(), "seconds": stages.seconds}
@@ -126,7 +128,9 @@ def examine(
     with stages.stage("measure effects", len(suspects)) as step:
         effects = effect.measured(case, suspects, step)
     with stages.stage("blame"):
-        verdict = blame.verdict(case, effects, _vote(material["source"]), _vote(material["target"]))
+        votes, replay = [_vote(material[side]) for side in SIDES], replayer(material.get("replay"))
+        verdict = blame.verdict(case, effects, votes[0], votes[1], replay)
+        verdict, suspects, effects = blame.acquitted(verdict, suspects, effects)
     everyone = [*suspects, *verdict.suspects]
     with stages.stage("draw"):
         order = faults.ordered(case, everyone, effects)
@@ -163,6 +167,15 @@ def _vote(record: Mapping[str, Any]) -> Vote:
     whole = StoredTrace(Path(record["answers"]))
     native = [np.concatenate([whole.read(name, row, row + 1) for row in rows]) for name in whole.outputs]
     return Vote(tuple(native), answers)
+
+
+def replayer(name: str | None) -> blame.Replay | None:
+    """The function of that name, ``module:function``; it stands above this package, hence its caller names it."""
+    if name is None:
+        return None
+    module, _, function = name.partition(":")
+    found: blame.Replay = getattr(importlib.import_module(module), function)
+    return found
 
 
 def _alignment(case: Case) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from markupsafe import Markup
 from convfault.fault import Fault
 from convfault.render import cause_titles, divergence_plot, fault_wording, graph_plot, weights_plot, wording
 from convfault.render.fault_groups import Group, groups, harmless, without_effect
+from convfault.render.fault_tables import TABLED, SmallTable, of_fault, of_report
 from convfault.report import Report
 
-TOLD_ELSEWHERE = {"group", "layers", "native_names", "neighbourhood", "picture", "program"}
+TOLD_ELSEWHERE = {"group", "layers", "native_names", "neighbourhood", "picture", "program", *TABLED}
 """Evidence that has a place of its own on the page, or none."""
 ABOUT = (
     ("finds", "What it finds"),
@@ -46,7 +47,10 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Row:
-    """A fault, or alike ones. ``facts``: name and value; ``tables``: heading, head and rows of texts."""
+    """A fault, or alike ones. ``facts``: name and value; ``tables``: heading, head and rows of texts.
+
+    ``open_tables`` are those that are shown without being asked for.
+    """
 
     number: int
     anchor: str
@@ -61,6 +65,7 @@ class Row:
     locations: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     tables: tuple[Mapping[str, Any], ...]
+    open_tables: tuple[SmallTable, ...]
     members: tuple[Member, ...]
     unlisted: int
     drawings: tuple[Drawing, ...]
@@ -73,6 +78,7 @@ class Section:
     heading: str
     rows: tuple[Row, ...]
     lines: tuple[str, ...]
+    tables: tuple[SmallTable, ...]
     harmless: str
     harmless_rows: tuple[tuple[str, str, str], ...]
     divergence: Markup
@@ -89,6 +95,7 @@ def section(report: Report) -> Section | None:
         heading=heading,
         rows=tuple(_row(report, group) for group in groups(report)),
         lines=(*fault_wording.lines(report), *fault_wording.notes(report)),
+        tables=of_report(report),
         harmless=without_effect(report),
         harmless_rows=tuple(
             (cause_titles.title(fault), fault_wording.place(fault, 90), fault.explanation) for fault in without[:LISTED]
@@ -114,6 +121,7 @@ def _row(report: Report, group: Group) -> Row:
         locations=_locations(fault),
         facts=_facts(report, fault),
         tables=tuple(_tables(fault.evidence)),
+        open_tables=of_fault(fault),
         members=tuple(_member(report, member) for member in group.faults[:LISTED]) if group.folded else (),
         unlisted=max(0, len(group.faults) - LISTED) if group.folded else 0,
         drawings=_drawings(group),

@@ -8,8 +8,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from convfault.render import fault_wording
+from convfault.render import fault_tables, fault_wording
 from convfault.render.fault_groups import Group, groups, without_effect
+from convfault.render.fault_tables import SmallTable
 from convfault.render.printing import Line, as_text, columns
 from convfault.report import Report
 
@@ -33,6 +34,8 @@ def faults(report: Report, width: int) -> Iterator[Line]:
         told = columns()
         for group in rows[:SHOWN]:
             told.add_row(Text(f"{group.number}.", style="bold"), as_text(fault_wording.sentence(group.first)))
+            for table in fault_tables.of_fault(group.first):
+                told.add_row("", _small(table))
         yield Padding(told, (0, 0, 0, 2), expand=False)
         if len(rows) > SHOWN:
             yield Padding(as_text(f"and {len(rows) - SHOWN} more: see --html or --json", "dim"), (0, 0, 0, 2))
@@ -40,6 +43,8 @@ def faults(report: Report, width: int) -> Iterator[Line]:
     for line in (*said, *fault_wording.notes(report), harmless):
         if line:
             yield Padding(as_text(line), (0, 0, 0, 2), expand=False)
+    for table in fault_tables.of_report(report):
+        yield Padding(_small(table), (0, 0, 0, 2), expand=False)
 
 
 def _table(report: Report, rows: tuple[Group, ...], width: int) -> Table:
@@ -55,4 +60,15 @@ def _table(report: Report, rows: tuple[Group, ...], width: int) -> Table:
         for name in ("caused", "after") if wide else ("caused",):
             cells.append(as_text("\n".join(fault_wording.effect(report, group, name))))
         grid.add_row(*cells)
+    return grid
+
+
+def _small(table: SmallTable) -> Table:
+    grid = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title=table.heading, title_justify="left"
+    )
+    for name in table.head:
+        grid.add_column(name, overflow="fold")
+    for row in table.rows:
+        grid.add_row(*(as_text(cell) for cell in row))
     return grid

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convfault.localization import blame, divergence
-from convfault.localization.blame import Vote, verdict
+from convfault.localization import blame, kernels
+from convfault.localization.ballot import OPERATOR, Ballot
+from convfault.localization.blame import Vote, acquitted, verdict
 from convfault.localization.case import Case, Subject
 from convfault.localization.effect import measured
+from convfault.localization.suspect import Suspect
 from convfault.relax import evaluate
 from convfault.relax.graph import Graph
 from tests.localization.pairs import case_of, network
@@ -45,11 +47,23 @@ def told(source: Graph, target: Graph, off: float = 0.0, source_off: float = 0.0
     return replace(case, **sides)
 
 
-def voted(case: Case, tvm_off: float = 0.0) -> blame.Verdict:
+def voted(case: Case, tvm_off: float = 0.0, replay: blame.Replay | None = None) -> blame.Verdict:
     votes = [
         Vote(subject.outputs, (computed(subject) + np.float32(tvm_off),)) for subject in (case.source, case.target)
     ]
-    return verdict(case, measured(case, []), *votes)
+    return verdict(case, measured(case, []), *votes, replay=replay)
+
+
+def for_native(subject: Subject, layer: str) -> list[Ballot]:
+    return [Ballot("onnx.reference", OPERATOR, "1", False, 0.0, 0.5), Ballot("TVM", OPERATOR, "1", False, 0.0, 0.5)]
+
+
+def for_graph(subject: Subject, layer: str) -> list[Ballot]:
+    return [Ballot("onnx.reference", OPERATOR, "1", False, 0.5, 0.0), Ballot("TVM", OPERATOR, reason="not installed")]
+
+
+def never(subject: Subject, layer: str) -> list[Ballot]:
+    raise AssertionError("nothing is to be replayed")
 
 
 def changed(graph: Graph) -> Graph:
@@ -69,7 +83,7 @@ def test_graphs_that_answer_differently_blame_the_conversion() -> None:
 
 
 def test_a_native_run_that_its_graph_does_not_reproduce_blames_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(divergence, "kernel_errors", lambda subject: [("clip_1", 0.25)])
+    monkeypatch.setattr(kernels, "kernel_errors", lambda subject: [("clip_1", 0.25)])
     found = voted(told(network(), network(), off=0.5))
     assert found.blame == "runtime"
     (suspect,) = found.suspects
@@ -78,7 +92,7 @@ def test_a_native_run_that_its_graph_does_not_reproduce_blames_the_runtime(monke
 
 
 def test_a_graph_that_tvm_and_the_runtime_contradict_is_an_import_defect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(divergence, "kernel_errors", lambda subject: [("clip_1", 0.25)])
+    monkeypatch.setattr(kernels, "kernel_errors", lambda subject: [("clip_1", 0.25)])
     found = voted(told(network(), network(), off=0.5), tvm_off=0.5)
     assert found.blame == "import"
     assert found.suspects == ()
@@ -91,3 +105,56 @@ def test_a_model_that_tvm_cannot_run_has_one_vote_less() -> None:
     assert found.blame == "conversion"
     assert found.errors["tvm_vs_tvm"] is None
     assert found.to_record()["tvm_vs_tvm"] is None
+
+
+def test_a_vote_against_the_kernel_makes_the_fault_sure_and_is_its_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "kernel_errors", lambda subject: [("clip_1", 0.25)])
+    found = voted(told(network(), network(), off=0.5), replay=for_graph)
+    (suspect,) = found.suspects
+    assert (found.blame, suspect.confidence) == ("runtime", 0.95)
+    assert [vote["sides_with"] for vote in suspect.evidence["votes"]] == ["graph", None]
+    assert "onnx.reference gives what the model says" in suspect.explanation
+    assert "the import is" not in suspect.explanation
+
+
+def test_a_vote_for_the_kernel_is_an_import_defect_at_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "kernel_errors", lambda subject: [("clip_1", 0.25)])
+    found = voted(told(network(), network(), off=0.5), replay=for_native)
+    assert (found.blame, found.suspects) == ("import", ())
+    assert "an import defect" in found.notes[0]
+    (record,) = found.to_record()["replays"]
+    assert (record["side"], record["outcome"], len(record["votes"])) == ("target", "import", 2)
+
+
+def test_nothing_is_replayed_where_no_layer_deviates_or_the_models_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert voted(told(network(), network()), replay=never).blame is None
+    assert voted(told(network(), changed(network())), replay=never).blame == "conversion"
+    monkeypatch.setattr(kernels, "kernel_errors", lambda subject: [("clip_1", 0.25)])
+    assert voted(told(network(), network(), off=0.5, source_off=0.5), replay=never).blame is None
+
+
+def test_the_first_layer_that_tells_is_put_to_the_vote_not_one_that_is_only_rounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [("convolution_1", 1e-6), ("clip_1", 0.25), ("convolution_2", 0.5)]
+    monkeypatch.setattr(kernels, "kernel_errors", lambda subject: found)
+    (doubt,) = voted(told(network(), network(), off=0.5), replay=for_graph).doubts
+    assert doubt.layer == "clip_1"
+
+
+def test_what_analyzers_suspect_of_a_misread_layer_is_no_fault_of_the_conversion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernels, "kernel_errors", lambda subject: [("clip_1", 0.25)] if subject is case.target else [])
+    case = told(network(), network().with_hyperparameters("clip_1", maximum=0.01), off=0.5)
+    misread = Suspect("hyperparameters", "maximum", "", "", source="clip_1", target="clip_1")
+    other = Suspect("parameters", "offset", "", "", source="convolution_2", target="convolution_2")
+    effects = measured(case, [misread, other])
+    votes = [Vote(subject.outputs, ()) for subject in (case.source, case.target)]
+    found = verdict(case, effects, *votes, replay=for_native)
+    assert found.blame == "conversion"
+    kept, left, measured_left = acquitted(found, [misread, other], effects)
+    assert (kept.blame, left, len(measured_left.each)) == ("conversion", [other], 1)
+    assert acquitted(found, [misread], measured(case, [misread]))[0].blame == "import"
+    undecided = verdict(case, effects, *votes, replay=lambda subject, layer: [])
+    assert acquitted(undecided, [misread, other], effects)[1] == [misread, other]

@@ -11,7 +11,8 @@ import pytest
 
 from convfault.localization.aligning.alignment import Match
 from convfault.localization.case import Case
-from convfault.localization.divergence import divergence, erring, first_divergent, kernel_errors
+from convfault.localization.divergence import divergence, erring, first_divergent
+from convfault.localization.kernels import kernel_errors
 from convfault.relax import evaluate
 from convfault.relax.graph import Graph, Layer, Native
 from convfault.relax.imported import Encoding

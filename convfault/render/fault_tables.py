@@ -1,0 +1,77 @@
+"""The small tables of a fault: how the runtimes voted on its layer, and what other ways to convert come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from convfault.fault import Fault
+from convfault.render import wording
+from convfault.report import Report
+
+Records = Sequence[Mapping[str, Any]]
+
+TABLED = frozenset({"votes", "trials"})
+"""Evidence that these tables show."""
+
+RUNS = {"operator": "the model's own operator", "layer": "the layer as convfault reads it"}
+SIDES = {"native": "the runtime in question", "graph": "convfault's reading", "neither": "neither"}
+
+
+@dataclass(frozen=True)
+class SmallTable:
+    """A heading, what stands above the columns, and rows of texts."""
+
+    heading: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def of_fault(fault: Fault) -> tuple[SmallTable, ...]:
+    """Those that the fault has evidence for."""
+    found = (votes(fault.evidence.get("votes") or ()), trials(fault.evidence.get("trials") or ()))
+    return tuple(table for table in found if table is not None)
+
+
+def of_report(report: Report) -> tuple[SmallTable, ...]:
+    """Votes on layers that no fault tells of, since it is not the runtime that they found wrong."""
+    known = (report.attribution or {}).get("replays", ())
+    tables = (votes(replay["votes"], str(replay["place"])) for replay in known if replay["outcome"] != "runtime")
+    return tuple(table for table in tables if table is not None)
+
+
+def votes(records: Records, place: str = "") -> SmallTable | None:
+    """None without votes."""
+    if not records:
+        return None
+    heading = f"'{place}' alone, on the same input" if place else "The layer alone, on the same input"
+    head = ("runtime", "given", "off from the native run", "off from convfault", "sides with")
+    return SmallTable(heading, head, tuple(_vote(record) for record in records))
+
+
+def _vote(record: Mapping[str, Any]) -> tuple[str, ...]:
+    side = record["sides_with"]
+    errors = (_error(record, name) for name in ("from_native", "from_graph"))
+    said = SIDES.get(str(side), str(side)) if side else f"cannot run it: {record['reason']}"
+    return (str(record["runtime"]), RUNS.get(record["runs"], str(record["runs"])), *errors, said)
+
+
+def trials(records: Records) -> SmallTable | None:
+    """None where no other way was tried."""
+    if not records:
+        return None
+    rows = tuple((str(record["way"]), _outcome(record), _error(record, "max_abs_error")) for record in records)
+    return SmallTable("Other ways to convert", ("way", "what comes of it", "largest error"), rows)
+
+
+def _outcome(record: Mapping[str, Any]) -> str:
+    reason = str(record.get("reason") or "")
+    return f"{record['outcome']}: {reason}" if reason else str(record["outcome"])
+
+
+def _error(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    if value is None:
+        return ""
+    return wording.number(value)
