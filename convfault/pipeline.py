@@ -91,6 +91,7 @@ def repair(request: Request, order: Order | None = None, context: Context | None
         seconds={**found.seconds, **done.findings.seconds},
         repairs=done.repairs,
         repaired=done.repaired,
+        notes=done.notes,
     )
 
 

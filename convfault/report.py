@@ -25,6 +25,7 @@ class Report:
     ``attribution`` says which of the four runs disagree, ``localization`` how the layers were aligned and how far each
     one deviates. ``command_line`` is the shell line that does it again, ``environment`` what it happened on (python,
     platform ...).
+    ``notes`` are what a repair has to say beside its edits, also where nothing was written, a sentence each.
     ``thumbnails`` holds PNG or JPEG files by the names of the worst pictures, for the HTML page only.
     """
 
@@ -43,6 +44,7 @@ class Report:
     repairs: tuple[Mapping[str, Any], ...] = ()
     repaired: Mapping[str, Any] | None = None
     assumptions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     command_line: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     thumbnails: Mapping[str, bytes] = field(default_factory=dict, compare=False)
@@ -96,6 +98,7 @@ class Report:
             "faults": [fault.to_record() for fault in self.faults],
             "repairs": [dict(repair) for repair in self.repairs],
             "repaired": dict(self.repaired) if self.repaired else None,
+            "notes": list(self.notes),
             "assumptions": list(self.assumptions),
         }
 
@@ -112,6 +115,7 @@ class Report:
                 "faults": tuple(Fault.from_record(item) for item in record["faults"]),
                 "repairs": tuple(record["repairs"]),
                 "assumptions": tuple(record.get("assumptions", ())),
+                "notes": tuple(record.get("notes", ())),
             }
         )
 

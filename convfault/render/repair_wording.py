@@ -120,7 +120,8 @@ def reasons(report: Report) -> tuple[str, ...]:
 
 def notes(report: Report) -> tuple[str, ...]:
     """What else the repair has to say."""
-    return tuple(punctuated(note) for note in (report.repaired or {}).get("notes", ()))
+    said = dict.fromkeys((*report.notes, *(report.repaired or {}).get("notes", ())))
+    return tuple(punctuated(note) for note in said if not (report.repaired is None and note == _reason(report)))
 
 
 def replay(report: Report) -> str:
@@ -179,7 +180,14 @@ def _still(found: Comparison) -> str:
     return f"its values are off by up to {wording.number(found.max_abs_error)} over {pictures}"
 
 
+def _reason(report: Report) -> str:
+    """Why no edit was tried; empty where one was, or where nobody knows."""
+    return report.notes[0] if report.notes and not report.repairs else ""
+
+
 def _nothing_written(report: Report) -> str:
+    if reason := _reason(report):
+        return f"Nothing was written: {reason.removesuffix('.')}."
     if not report.repairs:
         return "There was no edit to try: nothing was written."
     if any(repair["accepted"] for repair in report.repairs):

@@ -20,6 +20,7 @@ from convfault.relax.canonical import canonical
 from convfault.relax.edits import Edit
 from convfault.relax.import_model import import_model
 from convfault.repairing import precision
+from convfault.repairing.kinship import kinship
 from convfault.repairing.order import AGREE, LABELS, PREPROCESSING, Order
 from convfault.repairing.patch import Patch, unfit
 from convfault.repairing.search import Search, search
@@ -115,10 +116,16 @@ class _Mending:
         self.refused: dict[int, str] = {}
         self.notes: list[str] = []
         found = [(rank, *pair) for rank, pair in enumerate(examination.ordered, 1)]
+        self.refusal = None if order.related else self._strange([suspect for _, suspect, _ in found])
+        found = [] if self.refusal else found
         self.open = [item for item in found if self._allowed(*item)]
         self.rounding = [item for item in self.open if strategy(item[1]) == "precision"]
         kept = order.keep_quantized is not False and precision.is_quantized(self.graph)
         self.goal = LABELS if kept and self.rounding else AGREE
+
+    def _strange(self, suspects: Sequence[Suspect]) -> str | None:
+        """Why the target is no conversion of the source."""
+        return kinship(self.case, suspects).refusal(self.order.weights)
 
     def _allowed(self, rank: int, suspect: Suspect, effect: Effect) -> bool:
         """Whether a suspect's edit can be tried; the reason is kept where it cannot."""
@@ -136,6 +143,8 @@ class _Mending:
         return False
 
     def run(self) -> dict[str, Any]:
+        if self.refusal:
+            return self._record(None, (), refused=self.refusal)
         if self.model.format not in WRITERS.names():
             reason = f"no writer knows the format {self.model.format}"
             return self._record(None, (), reason=reason)

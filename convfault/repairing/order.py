@@ -31,6 +31,8 @@ class Order:
     labels); ``correct``: whether what is fed wrongly is corrected in the model or beside it; ``out``: the repaired
     target (None: beside one's work, under the target's name); ``budget``: how large a quantized target may become, as
     a share of its size with everything restored (``0.5``) or a size (``20MB``); ``patch``: where to keep the edits.
+    ``weights``: whether weights of another training are replaced, too (the strategy ``weights`` sets it); ``related``:
+    whether the target is known to be a conversion of the source, however little corresponds (convfault made it).
     """
 
     strategies: tuple[str, ...] = STRATEGIES
@@ -39,6 +41,8 @@ class Order:
     out: Path | None = None
     budget: str | None = None
     patch: Path | None = None
+    weights: bool = False
+    related: bool = False
 
     def __post_init__(self) -> None:
         names = tuple(name.strip() for text in self.strategies for name in text.split(","))
@@ -46,6 +50,7 @@ class Order:
         object.__setattr__(self, "strategies", aliases or STRATEGIES)
         if "weights" in names:  # the published strategy: all of them, rounded ones included
             object.__setattr__(self, "strategies", (*aliases, "precision"))
+            object.__setattr__(self, "weights", True)
             if self.keep_quantized is None:
                 object.__setattr__(self, "keep_quantized", False)
 
@@ -64,7 +69,8 @@ class Order:
 
     def to_record(self) -> dict[str, Any]:
         """What the process that mends needs of it."""
-        return {"strategies": self.strategies, "keep_quantized": self.keep_quantized, "correct": self.correct}
+        names = ("strategies", "keep_quantized", "correct", "weights", "related")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Order:

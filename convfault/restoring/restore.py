@@ -82,7 +82,9 @@ class Task:
 class _Restoring:
     def __init__(self, found: Measurement, task: Task, context: Context) -> None:
         self.found, self.context = found, context
-        self.request, self.order, self.place, self.folder = task.request, task.order, task.place, task.folder
+        self.request, self.place, self.folder = task.request, task.place, task.folder
+        self.order = replace(task.order, related=task.order.related or found.pair.conversion is not None)
+        self.refused = False
         self.findings = Findings()
         self.attempts: list[Mapping[str, Any]] = []
         self.notes: list[str] = []
@@ -94,16 +96,17 @@ class _Restoring:
             best = self._mended()
         else:
             best, self.findings = None, investigate(self.found, self.context)
-        if (best is None or not best.proof.reached(best.goal)) and "tool" in self.order.strategies:
+        open_ = best is None or not best.proof.reached(best.goal)
+        if open_ and not self.refused and "tool" in self.order.strategies:
             best = self._upstream() or self._rerouted() or best
         if best is None:
-            return Restoration(self.findings, tuple(self.attempts), notes=tuple(self.notes))
+            return Restoration(self.findings, tuple(self.attempts), notes=tuple(dict.fromkeys(self.notes)))
         self._fed_rightly(best)
         self.place.publish(best.folder)
         if best.patch is not None and self.order.patch is not None:
             best.patch.write(self.order.patch)
         record = self._record(best)
-        return Restoration(self.findings, tuple(self.attempts), record, tuple(self.notes))
+        return Restoration(self.findings, tuple(self.attempts), record, tuple(dict.fromkeys(self.notes)))
 
     def _copied(self) -> Version:
         """A target that agrees is what was asked for: whoever uses the result finds it in its place."""
@@ -155,6 +158,10 @@ class _Restoring:
         repair = findings.repair
         if repair is None:
             self.notes += [findings.localization["refused"]] if findings.localization else []
+            return None
+        if repair.get("refused"):
+            self.refused = True
+            self.notes.append(repair["refused"])
             return None
         self.attempts += [_numbered(item, number) for item in repair["attempts"]]
         if repair.get("reason"):

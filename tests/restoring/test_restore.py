@@ -17,7 +17,7 @@ from convfault.cache import Cache
 from convfault.errors import FormatError, StorageError, UsageError
 from convfault.model import Model
 from convfault.preprocessing import Preprocessing
-from convfault.report import invalid
+from convfault.report import Report, invalid
 from convfault.restoring import restore as restoring
 from convfault.restoring.proof import HELD_OUT
 from tests import tiny
@@ -127,6 +127,49 @@ def test_a_hopeless_pair_leaves_nothing(repair: Repair, tmp_path: Path, result: 
     assert left_in(result) == []
     assert not (tmp_path / "patch.json").exists()
     assert invalid(report.to_record()) is None
+
+
+def redrawn(path: Path, place: Path, kernels: int = 4) -> Path:
+    """A copy of an ONNX file whose first ``kernels`` are of another training."""
+    import onnx
+    from onnx import numpy_helper
+
+    model, random = onnx.load(path), np.random.default_rng(3)
+    wide = [item for item in model.graph.initializer if len(item.dims) > 1]
+    for item in wide[:kernels]:
+        values = numpy_helper.to_array(item)
+        drawn = (random.standard_normal(values.shape) * values.std()).astype(np.float32)
+        item.CopyFrom(numpy_helper.from_array(drawn, item.name))
+    onnx.save(model, place)
+    return place
+
+
+def test_another_model_is_refused_and_not_rebuilt(
+    repair: Repair, tiny_onnx: Path, tmp_path: Path, result: Path
+) -> None:
+    report = repair(tiny_onnx, bending(tmp_path, "Tanh"), strategies=("weights", "graph", "hyperparameters"))
+    assert (report.exit_code, report.repaired, report.repairs) == (1, None, ())
+    assert report.notes == ("not a conversion of this source: only 0 of 2 layers with weights correspond",)
+    assert left_in(result) == []
+    assert invalid(report.to_record()) is None
+    assert Report.from_record(report.to_record()).notes == report.notes
+
+
+def test_weights_of_another_training_are_replaced_only_where_that_is_asked_for(
+    repair: Repair, tiny_onnx: Path, tmp_path: Path, result: Path
+) -> None:
+    target = redrawn(tiny_onnx, tmp_path / "other.onnx")
+    refused = repair(tiny_onnx, target)
+    assert (refused.exit_code, refused.repaired, refused.repairs) == (1, None, ())
+    assert "the weights of 4 of 4 have nothing to do with the source's" in refused.notes[0]
+    assert left_in(result) == []
+    asked = repair(tiny_onnx, target, strategies=("weights",))
+    assert asked.exit_code == 0, asked.notes
+    assert difference(answers(result / "mended.onnx"), answers(tiny_onnx)) < 1e-5
+
+
+def test_a_few_layers_of_another_training_are_a_fault(repair: Repair, tiny_onnx: Path, tmp_path: Path) -> None:
+    assert repair(tiny_onnx, redrawn(tiny_onnx, tmp_path / "other.onnx", 2)).exit_code == 0
 
 
 def test_a_strategy_that_was_not_asked_for_is_not_used(
