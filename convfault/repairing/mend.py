@@ -132,9 +132,9 @@ class _Mending:
         chosen = strategy(suspect)
         if chosen == "tool" or chosen not in self.order.strategies:
             reason = "" if chosen == "tool" else f"the strategy {chosen} was not asked for"
-        elif suspect.edit is None:
-            reason = "nothing in the target's own graph undoes it"
-        elif usable(suspect.edit, self.graph) is None:
+        elif suspect.edit is None and not self._beside(suspect):
+            reason = _without_edit(suspect)
+        elif suspect.edit is not None and usable(suspect.edit, self.graph) is None:
             reason = "its edit does not fit the target"
         else:
             return True
@@ -148,7 +148,23 @@ class _Mending:
         if self.model.format not in WRITERS.names():
             reason = f"no writer knows the format {self.model.format}"
             return self._record(None, (), reason=reason)
+        fed = next((item for item in self.open if item[1].edit is None), None)
+        if fed is not None:
+            return self._fed(fed)
         return self._labels() if self.goal == LABELS else self._agree()
+
+    # other pictures
+
+    def _fed(self, item: Candidate) -> dict[str, Any]:
+        """Correct what the target is fed with and nothing else: only then can anything else be told of it."""
+        self.goal = AGREE
+        changes = self._written([item])
+        self._note(item, True, "on the source's pictures the target's first layer answers as the source's", None)
+        for other in self.open:
+            if other is not item:
+                self._note(other, False, "looked at again once the target is fed with the source's pictures", None)
+        self._keep([item])
+        return self._record(None, changes or (), written=changes is not None, provisional=True)
 
     # answers within the tolerance
 
@@ -255,6 +271,13 @@ class _Mending:
 
     def _accepted(self, item: Candidate) -> bool:
         return any(attempt["accepted"] and attempt["fault_id"] == f"F{item[0]}" for attempt in self.attempts)
+
+
+def _without_edit(suspect: Suspect) -> str:
+    """Why nothing in the graph undoes a suspect, and what does."""
+    if suspect.evidence.get("preprocessing") is not None:
+        return "no layer undoes it: --correct preprocessing corrects what the target is fed with"
+    return str(suspect.evidence.get("no_edit") or "nothing in the target's own graph undoes it")
 
 
 def _edits(chosen: Sequence[Candidate]) -> list[Edit]:

@@ -8,7 +8,7 @@ of every search and only used for the proof. Where the file cannot be mended, th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from convfault.repairing.order import GOALS, LABELS, Order
 from convfault.repairing.patch import Patch
 from convfault.repairing.place import Place
 from convfault.request import Context, Request
-from convfault.restoring import reroute, upstream
+from convfault.restoring import reroute, respelling, upstream
 from convfault.restoring.labels import Point, Sparing
 from convfault.restoring.proof import Proof, held_out, prove
+from convfault.restoring.way import Way
 
 ROUNDS = 3
 PROGRESS = 0.9
@@ -51,7 +52,10 @@ class Restoration:
 
 @dataclass(frozen=True)
 class Version:
-    """The target after some rounds: where it is, what it answers, and how it came about."""
+    """The target after some rounds: where it is, what it answers, and how it came about.
+
+    A ``provisional`` one need not be better than the target: it is only what the next round starts from.
+    """
 
     proof: Proof
     folder: Path
@@ -61,6 +65,7 @@ class Version:
     restored: int = 0
     goal: str = GOALS[0]
     peeked: bool = False
+    provisional: bool = False
 
 
 def restore(found: Measurement, request: Request, order: Order, place: Place, context: Context) -> Restoration:
@@ -98,7 +103,7 @@ class _Restoring:
             best, self.findings = None, investigate(self.found, self.context)
         open_ = best is None or not best.proof.reached(best.goal)
         if open_ and not self.refused and "tool" in self.order.strategies:
-            best = self._upstream() or self._rerouted() or best
+            best = self._upstream() or self._respelled() or self._rerouted() or best
         if best is None:
             return Restoration(self.findings, tuple(self.attempts), notes=tuple(dict.fromkeys(self.notes)))
         self._fed_rightly(best)
@@ -117,23 +122,29 @@ class _Restoring:
 
     def _mended(self) -> Version | None:
         best: Version | None = None
+        last: Version | None = None
         current = self.found
         for number in range(1, ROUNDS + 1):
-            made = self._round(number, current, best)
-            if made is None or not self._better(made, current):
-                self._give_up(number)
+            made = self._round(number, current, last)
+            if made is None or not (made.provisional or self._better(made, current)):
+                self._give_up(number, made)
                 break
-            best, current = made, made.proof.found
+            last, current = made, made.proof.found
+            best = made if self._better(made, self.found) else best
             if made.proof.reached(made.goal) or made.goal == LABELS:
                 break
+        if best is None and last is not None:
+            self._give_up(1, last)
         if best is not None and best.goal == LABELS and not best.proof.reached(LABELS) and self._may_restore_all():
             self.notes.append("labels still differ with every rounded layer in half precision: all were restored")
             self.order = replace(self.order, keep_quantized=False)
             return self._mended() or best
         return best
 
-    def _give_up(self, number: int) -> None:
+    def _give_up(self, number: int, made: Version | None) -> None:
         """The edits of a round whose file was not kept were not accepted; its last note says why."""
+        if made is not None and made.proof.worse:
+            self.notes.append(f"a repair was given up, as it makes {made.proof.worse} pictures worse")
         reason = self.notes[-1] if self.notes else "what it gives is no nearer to the source"
         self.attempts = [
             {**item, "accepted": False, "reason": reason} if item["accepted"] and item["round"] == number else item
@@ -181,7 +192,8 @@ class _Restoring:
         except ConvfaultError as error:
             self.notes.append(f"{CANNOT_RUN}: {error}")
             return None
-        return Version(proof, out.parent, tuple(repair["changes"]), Patch.read(folder / PATCH))
+        made = Version(proof, out.parent, tuple(repair["changes"]), Patch.read(folder / PATCH))
+        return replace(made, provisional=bool(repair.get("provisional")))
 
     def _spared(self, repair: Mapping[str, Any], folder: Path, current: Measurement) -> Version:
         sparing = Sparing(current, repair, folder, self.request, self.context)
@@ -206,7 +218,6 @@ class _Restoring:
             return True
         now, then = made.proof.found.comparison, current.comparison
         if made.proof.worse:
-            self.notes.append(f"a repair was given up, as it makes {made.proof.worse} pictures worse")
             return False
         fewer = (now.top1_disagreement or 0.0) < PROGRESS * (then.top1_disagreement or 0.0)
         nearer = now.max_abs_error is not None and (
@@ -219,10 +230,19 @@ class _Restoring:
     def _upstream(self) -> Version | None:
         """The repair of an intermediate model, converted on."""
         folder = self.folder / "upstream"
-        for passage in upstream.passages(self.found, self._mend, folder, self.request, self.context):
-            self.attempts.append(passage.to_record())
-            if passage.accepted and passage.found is not None:
-                return self._taken(passage.found, folder / "made")
+        return self._first(upstream.passages(self.found, self._mend, folder, self.request, self.context), folder)
+
+    def _respelled(self) -> Version | None:
+        """What a converter makes of an ONNX model in plainer words."""
+        folder = self.folder / "respelled"
+        return self._first(respelling.respellings(self.found, folder, self.request, self.context), folder)
+
+    def _first(self, ways: Iterator[Way], folder: Path) -> Version | None:
+        """The target of the first way that agrees."""
+        for way in ways:
+            self.attempts.append(way.to_record())
+            if way.accepted and way.found is not None:
+                return self._taken(way.found, folder / "made")
         return None
 
     def _mend(self, found: Measurement, path: Path) -> Model | None:

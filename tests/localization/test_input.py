@@ -14,6 +14,7 @@ from hypothesis import strategies as some
 
 from convfault.localization.input import analyzer, convention
 from convfault.localization.input.convention import Correction
+from convfault.model import Signature, TensorSpec
 from convfault.preprocessing import Preprocessing
 from convfault.relax.edits import Insert, Rewire
 from convfault.relax.graph import Graph, Layer, Native, Parameter
@@ -219,6 +220,27 @@ def test_pictures_of_another_crop_are_told_by_the_setting(tmp_path: Path) -> Non
     suspect = only(analyzer.examine(made))
     assert suspect.cause == "preprocessing"
     assert suspect.attribute == "interpolation"
+    assert suspect.evidence["preprocessing"] == CENTRED.to_record()
+
+
+@pytest.mark.parametrize("side", [None, 2 * SIZE])
+def test_pictures_of_another_size_are_told_and_corrected_where_the_target_takes_them(
+    tmp_path: Path, side: int | None
+) -> None:
+    graph, wide = network(), replace(CENTRED, size=(2 * SIZE, 2 * SIZE), layout="NCHW")
+    made = case(tmp_path, graph, graph, CENTRED, replace(CENTRED, size=wide.size))
+    signature = Signature((TensorSpec("pictures", (None, DEPTH, side, side), "float32"),), ())
+    model = replace(made.target.model, signature=signature, preprocessing=wide)
+    doubled = {name: array.repeat(2, axis=1).repeat(2, axis=2) for name, array in made.target.inputs.items()}
+    suspect = only(analyzer.examine(replace(made, target=replace(made.target, model=model, inputs=doubled))))
+    assert (suspect.cause, suspect.attribute, suspect.edit) == ("preprocessing", "size", None)
+    if side is None:
+        assert suspect.evidence["preprocessing"] == replace(CENTRED, layout="NCHW").to_record()
+    else:
+        assert suspect.evidence["no_edit"].endswith(
+            "takes pictures of 24x24 only, the source is fed with 12x12: convert it for 12x12"
+        )
+        assert suspect.evidence["preprocessing"] is None
 
 
 def _two_inputs() -> Graph:

@@ -254,6 +254,41 @@ def test_preprocessing_is_corrected_in_the_model_or_beside_it(
     assert 'channels = "bgr"' in (result / "inside.tflite.toml").read_text()
 
 
+OTHERWISE = {"data": None, "limit": 12, "preprocessing": "scale = 0.05", "target_preprocessing": "resize = 20"}
+"""The target's pictures are cropped, the source's are stretched."""
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_target_that_is_fed_with_other_pictures_gets_the_sources_preprocessing(
+    quantized: bool, repair: Repair, tiny_onnx: Path, tiny_tflite: Path, tmp_path: Path, result: Path
+) -> None:
+    target = tiny.tflite_model(tmp_path, "dynamic") if quantized else tiny_tflite
+    report = repair(tiny_onnx, target, correct="preprocessing", **OTHERWISE)
+    assert report.exit_code == 0, report.repairs
+    assert ("preprocessing", "input") in {(fault.cause, fault.kind) for fault in report.faults}
+    side = Preprocessing.from_toml(result / "mended.tflite.toml")
+    assert (side.resize, side.scale, side.layout) == (None, 0.05, "NHWC")
+    assert quantized or (result / "mended.tflite").read_bytes() == target.read_bytes()
+
+
+def test_what_is_fed_otherwise_and_wrong_besides_is_mended_in_two_rounds(
+    repair: Repair, faulty: Faulty, tiny_onnx: Path, result: Path
+) -> None:
+    report = repair(tiny_onnx, faulty("tflite", "bias_zeroed"), correct="preprocessing", **OTHERWISE)
+    assert report.exit_code == 0, report.repairs
+    assert {item["strategy"] for item in report.repairs if item["accepted"]} == {"input", "parameters"}
+    assert (result / "mended.tflite.toml").exists()
+
+
+def test_other_pictures_that_no_layer_undoes_are_refused_with_what_to_do(
+    repair: Repair, tiny_onnx: Path, tiny_tflite: Path, result: Path
+) -> None:
+    report = repair(tiny_onnx, tiny_tflite, strategies=("input",), **OTHERWISE)
+    assert report.exit_code == 1
+    assert "--correct preprocessing" in report.repairs[0]["reason"]
+    assert left_in(result) == []
+
+
 @given(
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
     channels=st.sampled_from(["rgb", "bgr"]),

@@ -10,6 +10,8 @@ from convfault.localization.input.convention import Correction
 from convfault.localization.input.feeding import Feeding
 from convfault.localization.input.geometry import Turn
 from convfault.localization.suspect import Suspect
+from convfault.model import Model
+from convfault.preprocessing import Preprocessing
 from convfault.relax.edits import Edit, Insert, Together
 from convfault.relax.graph import Layer, Parameter
 
@@ -83,8 +85,27 @@ def fed_otherwise(case: Case, feeding: Feeding) -> Suspect:
         attribute=names[0] if len(names) == 1 else "preprocessing",
         expected=None if one is None else {name: one.to_record()[name] for name in names},
         actual=None if other is None else {name: other.to_record()[name] for name in names},
-        evidence={"gap_before": feeding.gap, "preprocessing": convention.record(one)},
+        evidence={"gap_before": feeding.gap, **_likewise(case, one, other)},
     )
+
+
+def _likewise(case: Case, one: Preprocessing | None, other: Preprocessing | None) -> dict[str, Any]:
+    """The source's preprocessing for the target, in the target's layout; or why it cannot be."""
+    if one is None or other is None:
+        return {"no_edit": "it is fed with arrays, not with pictures: give both sides the same ones as --data"}
+    told = convention.record(one.with_layout(other.layout))
+    if one.size != other.size and not _takes(case.target.model, one.size, other.layout):
+        sizes = [f"{height}x{width}" for height, width in (one.size, other.size)]
+        reason = f"it takes pictures of {sizes[1]} only, the source is fed with {sizes[0]}: convert it for {sizes[0]}"
+        return {"no_edit": reason, "preprocessing": None}
+    return {"preprocessing": told}
+
+
+def _takes(model: Model, size: tuple[int, int], layout: str) -> bool:
+    """Whether a model's signature leaves room for pictures of this size."""
+    shapes = [item.shape for item in model.signature.inputs if len(item.shape) == 4] if model.signature else []
+    sides = [shape[1:3] if layout == "NHWC" else shape[2:4] for shape in shapes]
+    return all(has in {None, wants} for side in sides for has, wants in zip(side, size, strict=True))
 
 
 def _first_layer(feeding: Feeding) -> str:

@@ -87,9 +87,17 @@ def _otherwise(case: Case, feeding: Feeding) -> Misfeeding | None:
             turned = _when_turned(case, feeding, turn)
             if turned is not None:
                 return turned
-    if stem.agree(feeding.wanted, stem.values(feeding.target, feeding.fed)):
+    if _right_on_the_sources(feeding):
         return Misfeeding(feeding, correcting.fed_otherwise(case, feeding), False)
     return None
+
+
+def _right_on_the_sources(feeding: Feeding) -> bool:
+    """Whether the target's first layer answers as the source's on the source's pictures, but for rounded weights."""
+    found = stem.values(feeding.target, feeding.fed)
+    if found is None or found.shape != feeding.wanted.shape:
+        return False
+    return stem.gap(feeding.wanted, found) <= max(stem.AGREE, min(0.1, feeding.gap / labels.CLEARLY))
 
 
 def _when_turned(case: Case, feeding: Feeding, turn: Turn) -> Misfeeding | None:
