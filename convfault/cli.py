@@ -305,7 +305,7 @@ def install(
 @app.command("report-schema")
 @guarded
 def report_schema(
-    of: Annotated[str, typer.Argument(help="report (of one comparison), matrix or regression")] = "report",
+    of: Annotated[str, typer.Argument(help="report (of one comparison), matrix, regression or patch")] = "report",
 ) -> None:
     """Print the JSON Schema that every JSON file of a kind validates against."""
     from convfault import schemas

@@ -10,7 +10,7 @@ from typing import Any
 
 from convfault.errors import InputError, UnknownNameError
 
-KINDS = ("report", "matrix", "regression")
+KINDS = ("report", "matrix", "regression", "patch")
 
 
 @cache

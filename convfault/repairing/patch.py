@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ from convfault.relax.edits import Edit, Together
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.store import layer_from, layer_record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
+"""The first wrote numbers that are not finite as ``Infinity``, which is no JSON."""
+
 EDITS = {
     kind.__name__: kind
     for kind in (
@@ -50,7 +54,10 @@ class Patch:
         return Patch(self.target, (*self.rounds, *other.rounds), (*self.descriptions, *other.descriptions))
 
     def write(self, path: Path) -> None:
-        """Write the patch as JSON, whole or not at all; arrays are an ``.npz`` in base 64 under ``arrays``."""
+        """Write the patch as JSON, whole or not at all; arrays are an ``.npz`` in base 64 under ``arrays``.
+
+        The bound of a clip that is open, and other numbers that are not finite, are ``{"float": "Infinity"}``.
+        """
         arrays: dict[str, Array] = {}
         record = {
             "schema_version": SCHEMA_VERSION,
@@ -63,15 +70,15 @@ class Patch:
         packed = io.BytesIO()
         np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
         record["arrays"] = base64.b64encode(packed.getvalue()).decode("ascii")
-        write_aside(path, json.dumps(record, default=_plain, indent=1) + "\n")
+        write_aside(path, json.dumps(_plain(record), allow_nan=False, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Patch:
         """Read back what ``write`` wrote; raises ``InputError`` in one sentence for anything else."""
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"), object_hook=_number)
             version = record["schema_version"]
-            if version != SCHEMA_VERSION:
+            if version not in READABLE:
                 raise InputError(f"{path} is a patch of version {version}, this convfault reads {SCHEMA_VERSION}")
             with np.load(io.BytesIO(base64.b64decode(record["arrays"])), allow_pickle=False) as packed:
                 arrays = {name: packed[name] for name in packed.files}
@@ -159,7 +166,19 @@ def _restored(value: Any, arrays: Mapping[str, Array]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """numpy's scalars as JSON can hold them."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"a patch cannot hold {type(value).__name__}")
+    """With numpy's scalars as Python's, and numbers that are not finite as standard JSON can hold them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise TypeError(f"a patch cannot hold {type(value).__name__}")
+    return value
+
+
+def _number(found: dict[str, Any]) -> Any:
+    """A number that is not finite from what ``_plain`` made of it."""
+    return float(found["float"]) if found.keys() == {"float"} else found

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from convfault import schemas
 from convfault.errors import InputError
 from convfault.relax import evaluate
 from convfault.relax.edits import (
@@ -113,6 +114,28 @@ def test_every_patch_survives_its_file(rounds: tuple[tuple[Edit, ...], ...], tmp
     assert read.target == written.target
     assert read.descriptions == written.descriptions
     assert same(read.rounds, written.rounds)
+    record = json.loads(path.read_text(), parse_constant=refuse)
+    assert schemas.invalid("patch", record) is None
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("bound", [np.inf, -np.inf, np.float32(np.inf), np.nan])
+def test_open_bounds_are_standard_json_and_were_not(bound: float, version: int, tmp_path: Path) -> None:
+    path = tmp_path / "patch.json"
+    patch((SetHyperparameters("clip", {"maximum": bound, "minimum": 0.0}),)).write(path)
+    record = json.loads(path.read_text(), parse_constant=refuse)
+    assert record["rounds"][0][0]["values"]["maximum"].keys() == {"float"}
+    if version == 1:
+        record["rounds"][0][0]["values"]["maximum"] = float(bound)
+        path.write_text(json.dumps({**record, "schema_version": 1}))
+    ((edit,),) = Patch.read(path).rounds
+    assert isinstance(edit, SetHyperparameters)
+    assert np.array_equal(edit.values["maximum"], bound, equal_nan=True)
+    assert edit.values["minimum"] == 0
 
 
 def test_every_kind_of_edit_has_a_name_in_the_file() -> None:
@@ -147,6 +170,7 @@ def test_a_patch_is_followed_by_another() -> None:
         (b'{"schema_version": 99}', "version 99"),
         (b'{"schema_version": 1, "target": {}, "rounds": [], "arrays": "UEs="}', "is no patch"),
         (b'{"schema_version": 1, "target": {}, "rounds": [], "arrays": ""}', "is no patch"),
+        (b'{"schema_version": 2, "target": {}, "rounds": [{"float": "much"}], "arrays": ""}', "is no patch"),
     ],
 )
 def test_what_is_no_patch_is_one_sentence(content: bytes | None, said: str, tmp_path: Path) -> None:
