@@ -19,7 +19,7 @@ from convfault.investigation import Errand, Findings, investigate
 from convfault.measurement import Measurement
 from convfault.model import Model
 from convfault.repairing.mend import PATCH
-from convfault.repairing.order import GOALS, LABELS, Order
+from convfault.repairing.order import GOALS, LABELS, Order, size_limit
 from convfault.repairing.patch import Patch
 from convfault.repairing.place import Place
 from convfault.request import Context, Request
@@ -104,6 +104,7 @@ class _Restoring:
         open_ = best is None or not best.proof.reached(best.goal)
         if open_ and not self.refused and "tool" in self.order.strategies:
             best = self._upstream() or self._respelled() or self._rerouted() or best
+        best = None if best is None or self._too_large(best) else best
         if best is None:
             return Restoration(self.findings, tuple(self.attempts), notes=tuple(dict.fromkeys(self.notes)))
         self._fed_rightly(best)
@@ -112,6 +113,16 @@ class _Restoring:
             best.patch.write(self.order.patch)
         record = self._record(best)
         return Restoration(self.findings, tuple(self.attempts), record, tuple(dict.fromkeys(self.notes)))
+
+    def _too_large(self, best: Version) -> bool:
+        """Whether a result is larger than the budget allows: of a file that is not spared, only a size can tell."""
+        size = best.proof.model.size_bytes
+        limit = size_limit(self.order.budget, best.curve[-1].size_bytes if best.curve else None)
+        if limit is not None and size > limit:
+            self.notes.append(f"what was made has {size:,} bytes, and --budget {self.order.budget} allows {limit:,}")
+            self._give_up_all(self.notes[-1])
+            return True
+        return False
 
     def _copied(self) -> Version:
         """A target that agrees is what was asked for: whoever uses the result finds it in its place."""
@@ -150,6 +161,10 @@ class _Restoring:
             {**item, "accepted": False, "reason": reason} if item["accepted"] and item["round"] == number else item
             for item in self.attempts
         ]
+
+    def _give_up_all(self, reason: str) -> None:
+        accepted = {"accepted": False, "reason": reason}
+        self.attempts = [{**item, **accepted} if item["accepted"] else item for item in self.attempts]
 
     def _may_restore_all(self) -> bool:
         return self.order.keep_quantized is None and self.order.budget is None
@@ -197,7 +212,10 @@ class _Restoring:
 
     def _spared(self, repair: Mapping[str, Any], folder: Path, current: Measurement) -> Version:
         sparing = Sparing(current, repair, folder, self.request, self.context)
-        found = sparing.run(self.place.path.name, self.order.budget)
+        found = sparing.run(self.place.path.name, self.order)
+        if found.most < sparing.count and not found.proof.reached(LABELS):
+            many = f"{found.most} of {sparing.count} rounded layers"
+            self.notes.append(f"--budget {self.order.budget} allows to restore {many}, and labels still differ then")
         count = repair["fixed"] + found.restored
         whole = Patch.read(folder / PATCH)
         patch = replace(whole, rounds=(whole.rounds[0][:count],), descriptions=(whole.descriptions[0][:count],))

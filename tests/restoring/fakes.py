@@ -29,6 +29,16 @@ def carries_on(source: Any, target: str, options: Mapping[str, Any]) -> dict[str
     return copies(source, target, {"file": options["file" if sound else "other"]})
 
 
+def knows_old_words(source: Any, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the file for a model of opset 17 or older, and fail on any other."""
+    import onnx
+
+    version = onnx.load(source.path).opset_import[0].version
+    if version > 17:
+        raise NotImplementedError(f"opset {version}")
+    return copies(source, target, options)
+
+
 def falls(source: Any, target: str, options: Mapping[str, Any]) -> None:
     os.abort()
 

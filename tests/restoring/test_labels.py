@@ -7,11 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from convfault.comparison import AGREE, DIFFER, Comparison
-from convfault.repairing.order import LABELS
+from convfault.errors import UsageError
+from convfault.repairing.order import LABELS, Order
 from convfault.restoring.labels import PROOFS, Point, Sparing
 from convfault.restoring.proof import held_out
 from tests.repairing.views import view
@@ -57,7 +59,7 @@ NEEDS = st.lists(st.integers(0, LAYERS), min_size=10, max_size=40)
 @given(needs=NEEDS, looked=st.sets(st.integers(0, 39)))
 def test_the_labels_become_right_with_as_few_layers_as_are_needed(needs: list[int], looked: set[int]) -> None:
     trials = Tried(needs, [row for row in looked if row < len(needs)])
-    found = trials.run("name", None)
+    found = trials.run("name", Order())
     assert found.proof.reached(LABELS)
     if len(trials.proven) <= PROOFS:
         assert found.restored <= max(max(needs), trials.proven[-2] + 1 if len(trials.proven) > 1 else 0)
@@ -69,7 +71,7 @@ def test_all_pictures_in_doubt_give_the_smallest_number(needs: list[int]) -> Non
     aside = held_out(len(needs))
     seen = [need for row, need in enumerate(needs) if row not in aside]
     assume(max(needs) == max(seen))
-    found = Tried(needs, list(range(len(needs)))).run("name", None)
+    found = Tried(needs, list(range(len(needs)))).run("name", Order())
     assert found.restored == max(needs)
     assert not found.peeked
 
@@ -77,32 +79,37 @@ def test_all_pictures_in_doubt_give_the_smallest_number(needs: list[int]) -> Non
 @given(needs=NEEDS, looked=st.sets(st.integers(0, 39)))
 def test_held_out_pictures_decide_nothing_or_it_is_said(needs: list[int], looked: set[int]) -> None:
     trials = Tried(needs, [row for row in looked if row < len(needs)])
-    found = trials.run("name", None)
+    found = trials.run("name", Order())
     assert found.peeked or not trials.seen & held_out(len(needs))
 
 
 def test_a_held_out_picture_that_alone_is_wrong_is_looked_at_in_the_end() -> None:
     needs = [3] * 10
     needs[4] = 7
-    found = Tried(needs, list(range(10))).run("name", None)
+    found = Tried(needs, list(range(10))).run("name", Order())
     assert (found.restored, found.peeked) == (7, True)
 
 
 @given(needs=NEEDS, share=st.floats(0.41, 1))
 def test_the_budget_is_kept(needs: list[int], share: float) -> None:
     trials = Tried(needs, list(range(len(needs))))
-    found = trials.run("name", str(share))
+    found = trials.run("name", Order(budget=str(share)))
     assert trials._size(found.restored) <= share * FULL
     affordable = max(n for n in range(LAYERS + 1) if trials._size(n) <= int(share * FULL))
     assert found.proof.reached(LABELS) == (max(needs) <= affordable)
 
 
-def test_a_budget_below_the_target_itself_restores_nothing() -> None:
-    assert Tried([5] * 10, [0, 1]).run("name", "0.1").restored == 0
+def test_a_budget_below_the_target_itself_is_refused() -> None:
+    with pytest.raises(UsageError, match="it allows 100 bytes, and the target has 400 with no layer restored"):
+        Tried([5] * 10, [0, 1]).run("name", Order(budget="0.1"))
+
+
+def test_a_budget_of_the_targets_own_size_restores_nothing() -> None:
+    assert Tried([5] * 10, [0, 1]).run("name", Order(budget="0.4")).restored == 0
 
 
 def test_the_curve_ends_with_everything_restored() -> None:
-    found = Tried([2] * 10, [0]).run("name", None)
+    found = Tried([2] * 10, [0]).run("name", Order())
     assert [point.restored for point in found.curve] == sorted({point.restored for point in found.curve})
     assert found.curve[-1].restored == LAYERS
     assert Point(2, 500, 0.0, 0.0) in found.curve
@@ -137,10 +144,38 @@ def test_the_strategy_weights_restores_every_layer(repair: Repair, rounded: Roun
     assert not encoded(result / "mended.tflite")
 
 
-def test_a_budget_that_is_too_small_leaves_nothing(repair: Repair, rounded: Rounded, result: Path) -> None:
-    report = repair(rounded.source, rounded.target, data=str(rounded.data), budget="1KB")
-    assert report.exit_code == 1
+@pytest.mark.parametrize("budget", ["1KB", "0.01"])
+def test_a_budget_that_nothing_keeps_is_refused(budget: str, repair: Repair, rounded: Rounded, result: Path) -> None:
+    with pytest.raises(UsageError, match=f"--budget {budget} cannot be kept: it allows .* bytes, and the target has "):
+        repair(rounded.source, rounded.target, data=str(rounded.data), budget=budget)
     assert not list(result.iterdir())
+
+
+def test_a_budget_under_which_labels_still_differ_is_said(repair: Repair, rounded: Rounded) -> None:
+    budget = str(rounded.target.stat().st_size + 200)
+    order = {"budget": budget, "strategies": ("precision",)}
+    report = repair(rounded.source, rounded.target, data=str(rounded.data), **order)
+    assert report.exit_code == 1
+    assert f"--budget {budget} allows to restore 0 of " in report.notes[0]
+
+
+def test_a_target_that_is_larger_than_the_budget_once_it_is_mended_is_not_written(
+    repair: Repair, rounded: Rounded, result: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from convfault.restoring import restore as restoring
+
+    monkeypatch.setattr(restoring._Restoring, "_may_restore_all", lambda self: True)
+    budget = str(rounded.target.stat().st_size + 200)
+    report = repair(rounded.source, rounded.target, data=str(rounded.data), budget=budget)
+    assert (report.exit_code, report.repaired) == (1, None)
+    assert "bytes, and --budget" in report.notes[-1]
+    assert not any(item["accepted"] for item in report.repairs)
+    assert not list(result.iterdir())
+
+
+def test_a_budget_and_no_quantization_contradict_each_other(repair: Repair, rounded: Rounded) -> None:
+    with pytest.raises(UsageError, match="for a target that stays quantized"):
+        repair(rounded.source, rounded.target, data=str(rounded.data), budget="0.5", strategies=("weights",))
 
 
 def encoded(path: Path) -> list[str]:

@@ -1,0 +1,261 @@
+"""Says the same in plainer ONNX, for converters that know only a part of the language. Runs in a process of its own.
+
+Each spelling keeps what the model answers: constants are folded, paddings written in numbers, older forms of operators
+used. Converters fail on the words more often than on what is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convfault.errors import UsageError
+
+STANDARD = frozenset({"", "ai.onnx"})
+WINDOWED = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"})
+LARGEST = 2**31 - 2**20
+"""Bytes of a protobuf message: larger models have their weights beside them, which these rewritings do not move."""
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """``words`` say what was done; ``rewrite`` takes and gives a ``ModelProto``."""
+
+    words: str
+    rewrite: Callable[[Any], Any]
+
+
+def run(path: str, out: str, count: int) -> list[str]:
+    """Job: write the model at ``path`` to ``out`` after the first ``count`` of ``SPELLINGS``; those that did something.
+
+    Raises ``UsageError`` for a model above 2 GiB, and what the rewritings raise.
+    """
+    import onnx
+
+    if Path(path).stat().st_size > LARGEST:
+        raise UsageError("a model above 2 GiB is not rewritten")
+    model = onnx.load(path)
+    done = []
+    for spelling in SPELLINGS[:count]:
+        before = model.SerializeToString()
+        model = spelling.rewrite(model)
+        if model.SerializeToString() != before:
+            done.append(spelling.words)
+    onnx.checker.check_model(model)
+    onnx.save(model, out)
+    return done
+
+
+def folded(model: Any) -> Any:
+    """Without nodes that only hand on or compute constants, as onnxruntime's basic optimizations leave it."""
+    import tempfile
+
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
+        options.log_severity_level = 4
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        found = onnx.load(options.optimized_model_filepath)
+    if any(node.domain not in STANDARD for node in found.graph.node):
+        return model
+    opsets = [opset for opset in found.opset_import if opset.domain in STANDARD]
+    del found.opset_import[:]
+    found.opset_import.extend(opsets)
+    return found
+
+
+def explicit_paddings(model: Any) -> Any:
+    """With ``pads`` instead of ``auto_pad``, where the sizes are known."""
+    import onnx
+
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    shapes = _shapes(model)
+    for node in found.graph.node:
+        attributes = _attributes(node)
+        mode = attributes.get("auto_pad", b"NOTSET").decode()
+        if node.op_type not in WINDOWED or mode == "NOTSET":
+            continue
+        pads = _pads(node, attributes, mode, shapes)
+        if pads is not None:
+            kept = [item for item in node.attribute if item.name not in {"auto_pad", "pads"}]
+            del node.attribute[:]
+            node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
+    return found
+
+
+def even_pools(model: Any) -> Any:
+    """With an operator of its own for what an average pool pads on one edge more than on the other."""
+    import onnx
+
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    shapes = _shapes(model)
+    nodes = [part for node in model.graph.node for part in _even(node, shapes, found.graph)]
+    del found.graph.node[:]
+    found.graph.node.extend(nodes)
+    return found
+
+
+def of_opset(version: int) -> Callable[[Any], Any]:
+    """In the words of an older version of ONNX; a model that is as old already stays as it is.
+
+    Operators whose call is valid in that version, too, are taken over, and reductions get their axes as an attribute.
+    onnx' own converter lacks adapters for most operators that merely gained types. Raises ``UsageError`` for others.
+    """
+
+    def rewrite(model: Any) -> Any:
+        import onnx
+
+        own = next(opset for opset in model.opset_import if opset.domain in STANDARD)
+        if own.version <= version:
+            return model
+        found = onnx.ModelProto()
+        found.CopyFrom(model)
+        values = _constants(model)
+        for node in found.graph.node:
+            if node.domain in STANDARD:
+                _older(node, own.version, version, values)
+        next(opset for opset in found.opset_import if opset.domain in STANDARD).version = version
+        return found
+
+    return rewrite
+
+
+SPELLINGS = (
+    Spelling("constants folded", folded),
+    Spelling("paddings in numbers", explicit_paddings),
+    Spelling("pools padded by an operator of their own", even_pools),
+    Spelling("opset 17", of_opset(17)),
+    Spelling("opset 13", of_opset(13)),
+)
+STEPS = (1, 3, 4, 5)
+"""How many spellings each trial takes, the mildest first."""
+
+
+def _older(node: Any, own: int, version: int, values: Mapping[str, Any]) -> None:
+    """Turn a node into one of an older version, in place."""
+    import onnx
+
+    if onnx.defs.get_schema(node.op_type, own).since_version <= version:
+        return
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version)
+    except onnx.defs.SchemaError as error:
+        raise UsageError(f"there is no {node.op_type} in opset {version}") from error
+    if "axes" in schema.attributes and len(node.input) > schema.max_input and node.input[1] in values:
+        axes = [int(axis) for axis in values[node.input[1]].reshape(-1)]
+        del node.input[1:]
+        node.attribute.append(onnx.helper.make_attribute("axes", axes))
+    known = [item for item in node.attribute if item.name in schema.attributes]
+    more = {item.name for item in node.attribute if item.name not in schema.attributes and _says_something(item)}
+    if more or len(node.input) > schema.max_input:
+        raise UsageError(f"{node.op_type} '{node.name}' says what opset {version} has no words for")
+    del node.attribute[:]
+    node.attribute.extend(known)
+
+
+def _says_something(attribute: Any) -> bool:
+    """Whether leaving it out changes what the node does; parts of equal size are what a split gives without it."""
+    import onnx
+
+    return attribute.name != "num_outputs" and bool(onnx.helper.get_attribute_value(attribute))
+
+
+def _constants(model: Any) -> dict[str, Any]:
+    """Constant values by name."""
+    import onnx
+
+    found = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+    for node in model.graph.node:
+        value = _attributes(node).get("value") if node.op_type == "Constant" else None
+        if value is not None:
+            found[node.output[0]] = onnx.numpy_helper.to_array(value)
+    return found
+
+
+def _shapes(model: Any) -> Mapping[str, tuple[int, ...]]:
+    """Sizes of pictures by value name, 0 for an open one."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    found = {item.name: tuple(item.dims) for item in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        found[value.name] = tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
+    return found
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    import onnx
+
+    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+
+
+def _pads(node: Any, attributes: Mapping[str, Any], mode: str, shapes: Mapping[str, Any]) -> list[int] | None:
+    """All begins, then all ends; None where a size is open, or the operator is turned round."""
+    picture, kernel = shapes.get(node.input[0], ()), attributes.get("kernel_shape")
+    if kernel is None:
+        kernel = shapes.get(node.input[1], ())[2:] if len(node.input) > 1 else ()
+    if mode == "VALID":
+        return [0] * (2 * len(kernel))
+    if node.op_type == "ConvTranspose" or len(picture) != len(kernel) + 2 or not all(picture[2:]) or not kernel:
+        return None
+    ones = [1] * len(kernel)
+    strides, dilations = attributes.get("strides", ones), attributes.get("dilations", ones)
+    begins, ends = [], []
+    for side, size, stride, dilation in zip(picture[2:], kernel, strides, dilations, strict=True):
+        whole = max(0, (-(-side // stride) - 1) * stride + (size - 1) * dilation + 1 - side)
+        less, more = whole // 2, whole - whole // 2
+        begins.append(less if mode == "SAME_UPPER" else more)
+        ends.append(more if mode == "SAME_UPPER" else less)
+    return [*begins, *ends]
+
+
+def _even(node: Any, shapes: Mapping[str, Any], graph: Any) -> Iterator[Any]:
+    """The node itself, or padding, an average without padding, and what makes up for the zeros in it."""
+    import onnx
+
+    attributes = _attributes(node)
+    pads = list(attributes.get("pads", ()))
+    half = len(pads) // 2
+    sides = shapes.get(node.input[0], ())[2:] if node.input else ()
+    plain = not attributes.get("ceil_mode") and len(sides) == half and all(sides)
+    if node.op_type != "AveragePool" or pads[:half] == pads[half:] or not plain:
+        yield node
+        return
+    name = node.name or node.output[0]
+    amounts, padded, averaged = (f"{node.output[0]}/{part}" for part in ("pads", "padded", "averaged"))
+    values = np.array([0, 0, *pads[:half], 0, 0, *pads[half:]], np.int64)
+    graph.initializer.append(onnx.numpy_helper.from_array(values, amounts))
+    yield onnx.helper.make_node("Pad", [node.input[0], amounts], [padded], f"{name}/pad", mode="constant")
+    counted = bool(attributes.get("count_include_pad"))
+    kept = {key: value for key, value in attributes.items() if key not in {"pads", "auto_pad", "count_include_pad"}}
+    output = node.output[0] if counted else averaged
+    yield onnx.helper.make_node("AveragePool", [padded], [output], name, **kept)
+    if not counted:
+        shares = f"{node.output[0]}/shares"
+        graph.initializer.append(onnx.numpy_helper.from_array(_shares(sides, pads, kept), shares))
+        yield onnx.helper.make_node("Mul", [averaged, shares], [node.output[0]], f"{name}/shares")
+
+
+def _shares(sides: Sequence[int], pads: Sequence[int], attributes: Mapping[str, Any]) -> Any:
+    """By how much each average was too small, (1, 1, *output)."""
+    kernel = attributes["kernel_shape"]
+    ones = [1] * len(kernel)
+    strides, dilations = attributes.get("strides", ones), attributes.get("dilations", ones)
+    found = np.ones(())
+    for axis, side in enumerate(sides):
+        reach = (kernel[axis] - 1) * dilations[axis] + 1
+        whole = side + pads[axis] + pads[axis + len(sides)]
+        starts = np.arange(0, whole - reach + 1, strides[axis])[:, None] + np.arange(kernel[axis]) * dilations[axis]
+        inside = (starts >= pads[axis]) & (starts < pads[axis] + side)
+        found = np.multiply.outer(found, kernel[axis] / inside.sum(axis=1))
+    return found[None, None].astype(np.float32)

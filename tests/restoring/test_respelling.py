@@ -1,0 +1,65 @@
+"""A converter that fails on an ONNX model gets it in plainer words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from convfault.cache import Cache
+from convfault.measurement import measure
+from convfault.request import Context, Request
+from convfault.restoring.respelling import respellings
+from convfault.restoring.way import Way
+from tests.restoring import fakes
+
+Tried = Callable[[Path], list[Way]]
+
+
+@pytest.fixture
+def tried(store: Cache, data: Path, tmp_path: Path) -> Tried:
+    def run(model: Path) -> list[Way]:
+        request = Request(str(model), route="onnx>tflite", data=str(data), limit=12)
+        context = Context(store)
+        return list(respellings(measure(request, context), tmp_path / "respelled", request, context))
+
+    return run
+
+
+@pytest.fixture
+def new_words(tiny_onnx: Path, tmp_path: Path) -> Path:
+    """The tiny network in opset 20, with a reduction that opset 17 says otherwise."""
+    import onnx
+
+    model = onnx.load(tiny_onnx)
+    assert all(onnx.defs.get_schema(node.op_type, 20).since_version <= 20 for node in model.graph.node)
+    model.opset_import[0].version = 20
+    onnx.save(model, tmp_path / "new.onnx")
+    return tmp_path / "new.onnx"
+
+
+def test_a_tool_that_knows_only_old_words_converts_what_is_said_in_them(
+    tried: Tried, new_words: Path, tiny_tflite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.install(monkeypatch, fakes.converter("picky", "onnx", "tflite", "knows_old_words", file=tiny_tflite))
+    *left_out, way = tried(new_words)
+    assert way.accepted
+    assert "opset 17" in way.edit
+    assert way.found is not None
+    assert way.found.comparison.verdict == "agree"
+    assert all("NotImplementedError: opset 20" in item.reason for item in left_out)
+
+
+def test_a_tool_that_fails_on_any_words_is_not_helped(
+    tried: Tried, new_words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.install(monkeypatch, fakes.converter("falling", "onnx", "tflite", "falls"))
+    assert all(not way.accepted for way in tried(new_words))
+
+
+def test_a_conversion_that_did_not_fail_is_left_alone(
+    tried: Tried, new_words: Path, tiny_tflite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.install(monkeypatch, fakes.converter("able", "onnx", "tflite", file=tiny_tflite))
+    assert tried(new_words) == []
