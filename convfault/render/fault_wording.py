@@ -145,9 +145,11 @@ def first_divergent(report: Report) -> str:
 
 
 def first_step(report: Report) -> Mapping[str, Any] | None:
-    """The record of that layer."""
+    """The record of that layer. In models that agree, another shape is another spelling."""
     steps = (report.localization or {}).get("divergence", ())
-    return next((step for step in steps if step.get("divergent") or step.get("problem")), None)
+    agree = report.comparison.verdict == AGREE
+    problems = {"nonfinite"} if agree else {"nonfinite", "shape"}
+    return next((step for step in steps if step.get("divergent") or step.get("problem") in problems), None)
 
 
 def unknown(report: Report) -> tuple[str, ...]:

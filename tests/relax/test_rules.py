@@ -103,6 +103,16 @@ def test_constants_turn_with_the_layer_that_they_are_added_to() -> None:
     assert kinds(graph) == ["convolution", "clip", "convolution", "clip"]
 
 
+@pytest.mark.parametrize(("order", "kind"), [((1, 2, 0, 3), "transpose"), ((0, 2, 1, 3), "reshape")])
+def test_a_transpose_of_axes_of_size_one_is_a_reshape_unless_it_moves_the_pictures(
+    order: tuple[int, ...], kind: str
+) -> None:
+    sketch = Sketch(1, 6, 1, 4)
+    shape = [(1, 6, 1, 4)[axis] for axis in order]
+    graph = simplified(sketch.ending(sketch.layer("transpose", sketch.source, shape, order=order)))
+    assert kinds(graph) == [kind]
+
+
 def test_a_superfluous_transpose_stays_where_it_matters() -> None:
     sketch = Sketch()
     x = sketch.convolution(sketch.source, filters=5)

@@ -140,6 +140,14 @@ def test_the_first_layer_that_diverges_is_named_and_a_sound_network_has_none() -
     assert fault_wording.first_divergent(localized.unexplained()) == ""
 
 
+def test_another_shape_is_a_divergence_only_where_the_models_differ() -> None:
+    found = localized.unexplained()
+    steps = [{**step, "divergent": False, "problem": None} for step in (found.localization or {})["divergence"]]
+    found = replace(found, localization={"divergence": [*steps[:-1], {**steps[-1], "problem": "shape"}]})
+    assert fault_wording.first_divergent(found).endswith("of another shape.")
+    assert fault_wording.first_divergent(replace(found, comparison=samples.agreeing().comparison)) == ""
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

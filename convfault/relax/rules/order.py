@@ -31,7 +31,9 @@ def merge_transposes(draft: Draft, layer: Layer) -> Layer | None:
 
 
 def transpose_to_reshape(draft: Draft, layer: Layer) -> Layer | None:
-    """A transpose that moves only axes of size 1 is a reshape."""
+    """A transpose that moves only axes of size 1 is a reshape; the first is as long as there are pictures."""
+    if layer["order"][0] != 0:
+        return None
     source = draft.input_of(layer)
     moved = [axis for axis in layer["order"] if source.shape[axis] != 1]
     if moved != sorted(moved) or layer["order"] == tuple(range(len(layer["order"]))):
