@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from convfault import process
@@ -20,9 +21,10 @@ from convfault.localization.gather import Material, chosen, gather
 from convfault.localization.knowledge import about
 from convfault.localization.suspect import Suspect
 from convfault.localization.tool import analyzer as tool
-from convfault.localization.tool import crash
+from convfault.localization.tool import crash, judging
 from convfault.localization.tool.crash import Failure
-from convfault.localization.tool.reproducer import Subject
+from convfault.localization.tool.deviation import OTHERWISE, Hunt, smaller
+from convfault.localization.tool.exhibit import Exhibit
 from convfault.localization.tool.shrink import Shrunk, shrink
 from convfault.measurement import Measurement
 from convfault.model import Model
@@ -48,7 +50,7 @@ class Findings:
     attribution: Mapping[str, Any] | None = None
     localization: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
-    subject: Subject | None = None
+    subject: Exhibit | None = None
     repair: Mapping[str, Any] | None = None
 
 
@@ -87,7 +89,7 @@ def investigate(found: Measurement, context: Context, errand: Errand = Errand())
         value["attribution"],
         value["localization"],
         {name: round(seconds, 3) for name, seconds in value["seconds"].items()},
-        _subject(found, hops, material, named, context),
+        _exhibit(found, hops, material, named, context),
         value.get("repair"),
     )
 
@@ -117,9 +119,9 @@ def _crashed(found: Measurement, context: Context) -> Findings:
         shrunk = None if blame.cause == "resources" else _shrunk(hop, source, failure, context, crash.hints(blame))
         ways = tool.alternatives(conversion.route, len(conversion.hops) - 1, conversion.source.format)
         suspect = crash.explain(failure, shrunk, tuple(str(way) for way in ways))
-    subject = Subject(shrunk.model if shrunk else source, failure.record, suspect)
+    exhibit = Exhibit(shrunk.model if shrunk else source, failure.record, suspect, shrunk=shrunk, whole=source)
     fault = faults.alone(suspect)
-    return Findings((fault,), localization={"causes": about([fault])}, subject=subject)
+    return Findings((fault,), localization={"causes": about([fault])}, subject=exhibit)
 
 
 def _shrunk(hop: Hop, source: Model, failure: Failure, context: Context, hints: tuple[str, ...]) -> Shrunk | None:
@@ -136,9 +138,9 @@ def _shrunk(hop: Hop, source: Model, failure: Failure, context: Context, hints: 
         context.progress.finish(phase)
 
 
-def _subject(
+def _exhibit(
     found: Measurement, hops: list[dict[str, Any]], material: Material, named: Sequence[Fault], context: Context
-) -> Subject | None:
+) -> Exhibit | None:
     """What shows the first hop whose model answers otherwise: its source, one picture, and the answer wanted."""
     conversion = found.pair.conversion
     differing = [n for n, hop in enumerate(hops) if hop["comparison"] and hop["comparison"]["verdict"] != AGREE]
@@ -146,19 +148,20 @@ def _subject(
         return None
     number, row = differing[0], found.comparison.worst[0].index
     model = inspected(conversion.models[number], None, context)
-    model = model if number == 0 else following(found.pair.source, model, None)
-    model = found.pair.source if number == 0 else model
+    model = found.pair.source if number == 0 else following(found.pair.source, model, None)
     side = prepared_side("reproducer", model, None, found.pair, context)
     assert model.signature is not None
     inputs = side.batches.inputs(row, row + 1, model.signature, side.preprocessing)
     answers = material.answers[0]
     worst = next((fault for fault in named if not fault.harmless), None)
-    told = (worst.cause, worst.explanation) if worst else ("hop", "The converted model answers otherwise.")
-    suspect = Suspect("tool", *told, suggestion="")
-    wanted = answers.read(answers.outputs[0], row, row + 1)
-    return Subject(
-        model, hops[number]["record"], suspect, tuple(inputs.values()), wanted, conversion.models[number + 1]
-    )
+    told = (worst.cause, worst.explanation) if worst else ("hop", OTHERWISE)
+    target = inspected(conversion.models[number + 1], None, context)
+    limit = found.comparison.outputs[0].tolerance.value
+    values = judging.whole(model, target, tuple(inputs.values()), answers.read(answers.outputs[0], row, row + 1))
+    values = replace(values, error=hops[number]["comparison"]["max_abs_error"] or float("inf"), limit=limit)
+    whole = Exhibit(model, hops[number]["record"], Suspect("tool", *told, suggestion=""), values)
+    hunt = Hunt(conversion.route.hops[number], model, inputs, named, context.cache)
+    return replace(whole, smaller=partial(smaller, whole, hunt, context.progress))
 
 
 def _hops(found: Measurement, material: Material, context: Context) -> list[dict[str, Any]]:

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from convfault.localization.tool.reduction import Piece, Places
 from convfault.model import Model
-
-Places = tuple[int, ...]
 
 
 class Cutter:
@@ -21,8 +20,13 @@ class Cutter:
         network = load(model)
         self.layers = [layer for layer in network.layers if type(layer).__name__ != "InputLayer"]
         self.nodes = [(type(layer).__name__, layer.name) for layer in self.layers]
+        self.tensors = [(layer.name,) for layer in self.layers]
+        maker = {id(tensor): index for index, layer in enumerate(self.layers) for tensor in _tensors(layer.output)}
+        self.reads = [
+            tuple(maker[id(tensor)] for tensor in _tensors(layer.input) if id(tensor) in maker) for layer in self.layers
+        ]
 
-    def write(self, kept: Places, folder: Path) -> tuple[Model, Places] | None:
+    def write(self, kept: Places, folder: Path) -> Piece | None:
         """``reduction.Cut.write``."""
         import keras
 
@@ -34,12 +38,13 @@ class Cutter:
         entries = {id(t): t for layer in inside for t in _tensors(layer.input) if id(t) not in made}
         used = {id(tensor) for layer in inside for tensor in _tensors(layer.input)}
         ends = [t for layer in inside for t in _tensors(layer.output) if id(t) not in used]
+        origins = tuple(_origin(tensor) for tensor in entries.values())
         if len(inside) == 1:  # alone it can be applied again, which leaves out all that the rest of the model does
             entries, ends = _applied(inside[0])
         network = keras.Model(list(entries.values()), ends if len(ends) > 1 else ends[0])
         path = folder / "smallest.keras"
         network.save(path)
-        return replace(self.source, path=str(path), format="keras", signature=None), held
+        return Piece(replace(self.source, path=str(path), format="keras", signature=None), held, origins)
 
 
 def _applied(layer: Any) -> tuple[dict[int, Any], list[Any]]:
@@ -49,6 +54,13 @@ def _applied(layer: Any) -> tuple[dict[int, Any], list[Any]]:
     fresh = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in given]
     answer = layer(fresh if isinstance(layer.input, list | tuple) else fresh[0])
     return {id(tensor): tensor for tensor in fresh}, _tensors(answer)
+
+
+def _origin(tensor: Any) -> str:
+    """The layer that gives a tensor, by whose name its values are known."""
+    from convfault.native.keras_files import layer_of
+
+    return str(layer_of(tensor).name)
 
 
 def _tensors(value: Any) -> list[Any]:

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from convfault.localization.tool.reduction import Piece, Places
 from convfault.model import Model
-
-Places = tuple[int, ...]
 
 
 class Cutter:
@@ -27,16 +26,20 @@ class Cutter:
         except Exception:  # too large, or not valid: what it says of itself has to do
             inferred = self.proto
         graph = self.proto.graph
-        self.nodes = [(node.op_type, node.name) for node in graph.node]
+        self.nodes = [(node.op_type, node.name or next(iter(node.output), "")) for node in graph.node]
+        self.tensors = [tuple(name for name in node.output if name) for node in graph.node]
         self.known = {item.name: item for item in (*inferred.graph.value_info, *graph.input, *graph.output)}
         self.weights = {tensor.name: tensor for tensor in graph.initializer}
         self.maker = {name: index for index, node in enumerate(graph.node) for name in node.output}
+        self.reads = [
+            tuple(dict.fromkeys(self.maker[name] for name in _reads(node) if name in self.maker)) for node in graph.node
+        ]
         self.constant: set[int] = set()
         for index, node in enumerate(graph.node):
             if all(not name or name in self.weights or self.maker.get(name) in self.constant for name in node.input):
                 self.constant.add(index)
 
-    def write(self, kept: Places, folder: Path) -> tuple[Model, Places] | None:
+    def write(self, kept: Places, folder: Path) -> Piece | None:
         """``reduction.Cut.write``."""
         import onnx
 
@@ -57,7 +60,7 @@ class Cutter:
         small.graph.output.extend(self.known[name] for name in outputs)
         path = folder / "smallest.onnx"
         onnx.save(small, str(path))
-        return replace(self.source, path=str(path), signature=None), held
+        return Piece(replace(self.source, path=str(path), signature=None), held, tuple(inputs))
 
     def _closed(self, kept: Places) -> Places:
         found, pending = set(kept), list(kept)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from convfault.localization.tool.reduction import Piece, Places
 from convfault.model import Model
 
-Places = tuple[int, ...]
 QUIET = frozenset({"Const", "Placeholder", "NoOp"})
 
 
@@ -35,12 +35,20 @@ class Cutter:
                 self.constant.add(name)
         self.names = [name for name in order if self.by_name[name].op not in QUIET and name not in self.constant]
         self.nodes = [(self.by_name[name].op, name) for name in self.names]
+        self.tensors = [
+            tuple(tensor.name for tensor in self.graph.get_operation_by_name(name).outputs) for name in self.names
+        ]
+        place = {name: index for index, name in enumerate(self.names)}
+        self.reads = [
+            tuple(place[_node_of(item)] for item in self.by_name[name].input if _node_of(item) in place)
+            for name in self.names
+        ]
         self.frame = definition
 
     def _only_constants(self, node: Any) -> bool:
         return all(_node_of(item) in self.constant for item in node.input)
 
-    def write(self, kept: Places, folder: Path) -> tuple[Model, Places] | None:
+    def write(self, kept: Places, folder: Path) -> Piece | None:
         """``reduction.Cut.write``."""
         import tensorflow as tf
 
@@ -48,6 +56,7 @@ class Cutter:
         small.versions.CopyFrom(self.frame.versions)
         small.library.CopyFrom(self.frame.library)
         done: set[str] = set()
+        origins: dict[str, str] = {}
         chosen = {self.names[index] for index in kept}
         for index in kept:
             node = self.by_name[self.names[index]]
@@ -61,11 +70,14 @@ class Cutter:
                 if source in self.constant:
                     self._add_constant(source, small, done)
                 elif source not in chosen:
-                    item = self._add_placeholder(item, small, done)
+                    origin = self.graph.get_tensor_by_name(item if ":" in item else f"{item}:0").name
+                    item = self._add_placeholder(origin, small, done)
+                    origins[item] = origin
                 copy.input.append(item)
         path = folder / "smallest.pb"
         path.write_bytes(small.SerializeToString())
-        return replace(self.source, path=str(path), format="frozen_graph", signature=None), kept
+        model = replace(self.source, path=str(path), format="frozen_graph", signature=None)
+        return Piece(model, kept, tuple(origins.values()))
 
     def _add_constant(self, name: str, small: Any, done: set[str]) -> None:
         if name not in done:
@@ -75,7 +87,7 @@ class Cutter:
             small.node.add().CopyFrom(self.by_name[name])
 
     def _add_placeholder(self, item: str, small: Any, done: set[str]) -> str:
-        tensor = self.graph.get_tensor_by_name(item if ":" in item else f"{item}:0")
+        tensor = self.graph.get_tensor_by_name(item)
         name = f"cut_{item.replace(':', '_').replace('/', '_')}"
         if name not in done:
             done.add(name)

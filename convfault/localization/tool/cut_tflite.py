@@ -6,9 +6,8 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
+from convfault.localization.tool.reduction import Piece, Places
 from convfault.model import Model
-
-Places = tuple[int, ...]
 
 
 class Cutter:
@@ -22,14 +21,23 @@ class Cutter:
         names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
         codes = self.model.operatorCodes
         self.graph = self.model.subgraphs[0]
-        self.nodes = []
+        self.nodes, self.tensors = [], []
         for operator in self.graph.operators:
             code = codes[operator.opcodeIndex]
             number = max(code.builtinCode, code.deprecatedBuiltinCode)
-            output = self.graph.tensors[operator.outputs[0]].name
-            self.nodes.append((names.get(number, str(number)), output.decode() if output else ""))
+            made = tuple(self._name(tensor) for tensor in operator.outputs)
+            self.nodes.append((names.get(number, str(number)), made[0]))
+            self.tensors.append(made)
+        maker = {int(t): index for index, operator in enumerate(self.graph.operators) for t in operator.outputs}
+        self.reads = [
+            tuple(maker[int(t)] for t in operator.inputs if int(t) in maker) for operator in self.graph.operators
+        ]
 
-    def write(self, kept: Places, folder: Path) -> tuple[Model, Places] | None:
+    def _name(self, tensor: int) -> str:
+        name = self.graph.tensors[int(tensor)].name
+        return str(name.decode()) if name else ""
+
+    def write(self, kept: Places, folder: Path) -> Piece | None:
         """``reduction.Cut.write``."""
         import flatbuffers
 
@@ -48,7 +56,8 @@ class Cutter:
         builder.Finish(small.Pack(builder), b"TFL3")
         path = folder / "smallest.tflite"
         path.write_bytes(bytes(builder.Output()))
-        return replace(self.source, path=str(path), signature=None), kept
+        origins = tuple(self._name(tensor) for tensor in inputs)
+        return Piece(replace(self.source, path=str(path), signature=None), kept, origins)
 
     def _is_constant(self, tensor: int) -> bool:
         buffer = self.model.buffers[self.graph.tensors[tensor].buffer]

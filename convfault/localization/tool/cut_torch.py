@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from convfault.localization.tool.reduction import Piece, Places
 from convfault.model import Model
-
-Places = tuple[int, ...]
 
 
 class Cutter:
@@ -16,6 +15,7 @@ class Cutter:
 
     def __init__(self, model: Model) -> None:
         from convfault.converters.torch_source import exported_program
+        from convfault.native.torch_names import node_names
 
         self.source = model
         self.program = exported_program(model)
@@ -23,14 +23,20 @@ class Cutter:
         self.calls = [node for node in self.module.graph.nodes if node.op == "call_function"]
         self.nodes = [(_operator(node), node.name) for node in self.calls]
         self.place = {node.name: index for index, node in enumerate(self.calls)}
+        self.native = node_names(self.program.graph)
+        self.tensors = [(self.native.get(node.name, node.name),) for node in self.calls]
+        self.reads = [
+            tuple(self.place[item.name] for item in node.all_input_nodes if item.name in self.place)
+            for node in self.calls
+        ]
         self.values = {node.name: node.meta.get("val") for node in self.program.graph.nodes}
 
-    def write(self, kept: Places, folder: Path) -> tuple[Model, Places] | None:
+    def write(self, kept: Places, folder: Path) -> Piece | None:
         """``reduction.Cut.write``."""
         import torch
 
         held = self._closed(kept)
-        graph, copies, examples = torch.fx.Graph(), dict[Any, Any](), list[Any]()
+        graph, copies, examples, origins = torch.fx.Graph(), dict[Any, Any](), list[Any](), list[str]()
         chosen = [self.calls[index] for index in held]
         outside = dict.fromkeys(item for node in chosen for item in node.all_input_nodes if item not in chosen)
         for item in outside:
@@ -40,6 +46,7 @@ class Cutter:
                     return None
                 copies[item] = graph.placeholder(item.name)
                 examples.append(value)
+                origins.append(self.native.get(item.name, item.name))
         for item in outside:
             if item.op == "get_attr":
                 copies[item] = graph.get_attr(item.target)
@@ -54,7 +61,7 @@ class Cutter:
         path = folder / "smallest.pt2"
         torch.export.save(torch.export.export(module, tuple(examples)), path)
         small = replace(self.source, path=str(path), format="pt2", weights=None, signature=None)
-        return small, held
+        return Piece(small, held, tuple(origins))
 
     def _closed(self, kept: Places) -> Places:
         """With the calls that compute what is no tensor: sizes, parts of tuples."""

@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from convfault import process
 from convfault.model import Model
@@ -44,14 +44,34 @@ Places = tuple[int, ...]
 Fails = Callable[[Places], bool]
 
 
+class Piece(NamedTuple):
+    """A model cut out of another: which of its nodes it ``held``, and for each input which native tensor that was."""
+
+    model: Model
+    held: Places
+    origins: tuple[str, ...]
+
+
 class Cut(Protocol):
-    """A model taken apart: ``nodes`` are (operator, name) in order of computation."""
+    """A model taken apart: ``nodes`` are (operator, name) in order of computation.
+
+    For each node ``tensors`` are the native names of what it computes, ``reads`` the nodes that it reads from.
+    """
 
     nodes: Sequence[tuple[str, str]]
+    tensors: Sequence[tuple[str, ...]]
+    reads: Sequence[Places]
 
-    def write(self, kept: Places, folder: Path) -> tuple[Model, Places] | None:
-        """A model of these nodes and those that they need, and which nodes it holds; None: there is none."""
+    def write(self, kept: Places, folder: Path) -> Piece | None:
+        """A model of these nodes and those that they need; None: there is none."""
         ...
+
+
+def cutter(model: Model) -> Cut:
+    """The model taken apart; its format is one of ``CUTTERS``."""
+    module, _, name = CUTTERS[model.format].partition(":")
+    cut: Cut = getattr(importlib.import_module(module), name)(model)
+    return cut
 
 
 def run(
@@ -64,12 +84,11 @@ def run(
     ``format`` of the target, ``runtime``: the framework that cannot open it (empty: the conversion itself fails).
     """
     model, place = Model.from_record(source), Path(plan["folder"])
-    module, _, name = CUTTERS[model.format].partition(":")
     trial = Trial(convert, options, place, plan)
     whole = trial.failure(model)
     if whole is None:
         return None
-    cut: Cut = getattr(importlib.import_module(module), name)(model)
+    cut = cutter(model)
     search = Search(cut, trial, whole, place)
     if search.fails(tuple(range(len(cut.nodes)))):
         smallest(len(cut.nodes), search.fails, _guesses(cut.nodes, plan["hints"]))
@@ -155,12 +174,11 @@ class Search:
             return False
         if made is None:
             return False
-        model, held = made
-        failing = self.trial.failure(model) == self.wanted
-        if failing and (self.best is None or len(held) <= len(self.best["nodes"])):
+        failing = self.trial.failure(made.model) == self.wanted
+        if failing and (self.best is None or len(made.held) <= len(self.best["nodes"])):
             self.best = {
-                "model": model.to_record(),
-                "nodes": [list(self.cut.nodes[index]) for index in held],
+                "model": made.model.to_record(),
+                "nodes": [list(self.cut.nodes[index]) for index in made.held],
                 "of": len(self.cut.nodes),
                 "trials": len(self.known) + 1,
                 "signature": self.wanted,
@@ -179,7 +197,7 @@ def smallest(count: int, fails: Fails, guesses: Sequence[Places] = ()) -> Places
     if len(best) > SINGLE:
         best = _shortest(best, fails, from_start=True)
         best = _shortest(best, fails, from_start=False)
-    return _without_each(best, fails)
+    return without_each(best, fails)
 
 
 def _shortest(best: Places, fails: Fails, from_start: bool) -> Places:
@@ -192,7 +210,7 @@ def _shortest(best: Places, fails: Fails, from_start: bool) -> Places:
     return best[:high] if from_start else best[len(best) - high :]
 
 
-def _without_each(best: Places, fails: Fails) -> Places:
+def without_each(best: Places, fails: Fails) -> Places:
     """Leave out ever smaller pieces as long as it goes on failing: no single node can be left out at the end."""
     size = max(len(best) // 2, 1)
     while len(best) > 1:

@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from convfault.errors import UsageError
-from convfault.localization.suspect import Suspect
 from convfault.localization.tool import snippets
+from convfault.localization.tool.exhibit import Exhibit, Values
+from convfault.localization.tool.layouts import Permutation
 from convfault.model import Model
-from convfault.relax.graph import Array
 
 SCRIPT, ISSUE, ARRAYS = "reproduce.py", "issue.md", "inputs.npz"
+NAMED = 4
+"""So many nodes are named."""
 FORMATS = {"keras_h5": "keras"}
 WRITES = {"onnx": ".onnx", "torch": ".pt2", "tflite": ".tflite", "keras": ".keras", "tf": "_saved_model"}
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is to be shown: the model, the record of the hop that errs, and how it errs.
-
-    ``inputs``, ``wanted`` (the source's first output on them) and ``target`` (what the hop wrote) are for a fault of
-    values; a crash has none of them.
-    """
-
-    model: Model
-    record: Mapping[str, Any]
-    suspect: Suspect
-    inputs: Sequence[Array] = field(default=())
-    wanted: Array | None = None
-    target: Model | None = None
-
-
-def write(folder: Path, subject: Subject) -> tuple[Path, ...]:
+def write(folder: Path, exhibit: Exhibit) -> tuple[Path, ...]:
     """Write model, script, issue text and inputs into ``folder``, which is made; the files written.
 
-    Raises ``UsageError`` for a tool and format that no script is known for.
+    An exhibit that can be made smaller is. Raises ``UsageError`` for a tool and format that no script is known for.
     """
-    key = (str(subject.record["tool"]), FORMATS.get(subject.model.format, subject.model.format))
-    if key not in snippets.CONVERT:
-        raise UsageError(f"no script is known that converts {key[1]} by {key[0]} alone")
+    with tempfile.TemporaryDirectory(prefix="convfault-reproducer-") as work:
+        smaller = exhibit.smaller(Path(work)) if exhibit.smaller is not None else None
+        return _written(folder, smaller or exhibit)
+
+
+def _written(folder: Path, exhibit: Exhibit) -> tuple[Path, ...]:
+    tool, kind = str(exhibit.record["tool"]), _kind(exhibit.model.format)
+    conversion = snippets.conversion(tool, kind, str(exhibit.record["to"]))
+    if conversion is None:
+        raise UsageError(f"no script is known that converts {kind} by {tool} alone")
     folder.mkdir(parents=True, exist_ok=True)
-    model = _copied(Path(subject.model.path), folder, "model")
+    model = _copied(Path(exhibit.model.path), folder, "model")
     files = [model, folder / SCRIPT, folder / ISSUE]
-    if subject.wanted is not None:
-        arrays = {f"input_{place}": array for place, array in enumerate(subject.inputs)}
-        np.savez(folder / ARRAYS, **arrays, wanted=subject.wanted)  # type: ignore[arg-type]
-        files.append(folder / ARRAYS)
-        if subject.target is not None:
-            files.append(_copied(Path(subject.target.path), folder, "converted"))
-    (folder / SCRIPT).write_text(_script(subject, key, model.name), encoding="utf-8")
-    (folder / ISSUE).write_text(_issue(subject, model.name), encoding="utf-8")
+    if exhibit.values is not None:
+        arrays = {f"input_{place}": array for place, array in enumerate(exhibit.values.inputs)}
+        np.savez(folder / ARRAYS, **arrays, wanted=exhibit.values.wanted)  # type: ignore[arg-type]
+        files += [folder / ARRAYS, _copied(Path(exhibit.values.target.path), folder, "converted")]
+    if tool in snippets.BESIDE:
+        files.append(_beside(snippets.BESIDE[tool], folder))
+    (folder / SCRIPT).write_text(_script(exhibit, conversion, model.name), encoding="utf-8")
+    (folder / ISSUE).write_text(_issue(exhibit, [path.name for path in files]), encoding="utf-8")
     return tuple(files)
+
+
+def _kind(format_: str) -> str:
+    return FORMATS.get(format_, format_)
 
 
 def _copied(path: Path, folder: Path, name: str) -> Path:
     """The file or folder under a plain name, with the weights that lie beside an ONNX file."""
-    place = folder / (f"{name}{path.suffix}" if path.is_file() else name)
+    place = folder / (f"{name}{path.suffix}" if path.is_file() else f"{name}_saved_model")
     if path.is_dir():
         shutil.copytree(path, place, dirs_exist_ok=True)
     else:
@@ -72,56 +70,80 @@ def _copied(path: Path, folder: Path, name: str) -> Path:
     return place
 
 
-def _script(subject: Subject, key: tuple[str, str], name: str) -> str:
-    record = subject.record
-    target = f"converted{WRITES[str(record['to'])]}"
-    lines = [f'"""{_title(subject)}"""', "", f"OPTIONS = {_plain(record.get('options', {}))!r}", ""]
-    text = "\n".join(lines) + snippets.CONVERT[key].format(source=name, target=target)
-    if subject.wanted is None or subject.target is None:
-        return text
-    kind = FORMATS.get(subject.target.format, subject.target.format)
-    if kind not in snippets.RUN:
-        return text
-    return f"""{text}
-import numpy as np
+def _beside(module: str, folder: Path) -> Path:
+    """The file of a module, copied beside the script."""
+    found = importlib.util.find_spec(module)
+    assert found is not None
+    assert found.origin is not None
+    return Path(shutil.copy(found.origin, folder))
 
 
-{snippets.RUN[kind]}
+def _script(exhibit: Exhibit, conversion: str, name: str) -> str:
+    target = f"converted{WRITES[str(exhibit.record['to'])]}"
+    code = f"# Convert\n\n{conversion.format(source=name, target=target)}"
+    if exhibit.values is not None:
+        code += f"\n# Run both on the same input\n\n{_comparison(exhibit, exhibit.values, name, target)}"
+    imports = "import numpy as np\n\n" if "np." in code else ""
+    return f'"""{_title(exhibit)}"""\n\n{imports}OPTIONS = {_plain(exhibit.record.get("options", {}))!r}\n\n{code}'
+
+
+def _comparison(exhibit: Exhibit, values: Values, name: str, target: str) -> str:
+    """The lines that run both models and print how far they are apart."""
+    source = _kind(exhibit.model.format)
+    held = snippets.IN_MEMORY.get(str(exhibit.record["tool"]))
+    kind = held or _kind(values.target.format)
+    functions = "\n\n".join(snippets.RUN[item] for item in dict.fromkeys((source, kind)))
+    called = held or f'"{target}"'
+    fed = ", ".join(f"inputs[{number}]{_transposed(axes)}" for number, axes in values.feed)
+    turned = f".reshape({list(values.wanted.shape)})" if values.axes is None else _transposed(values.axes)
+    return f"""{functions}
 
 data = np.load("{ARRAYS}")
-arrays = [data[f"input_{{place}}"] for place in range({len(subject.inputs)})]
-found = run_{kind}("{target}", arrays)
-print("largest error:", np.abs(found - data["wanted"].reshape(found.shape)).max())
+inputs = [data[f"input_{{number}}"] for number in range({len(values.inputs)})]
+try:
+    wanted = run_{source}("{name}", inputs)[{values.source_output}]
+except ImportError:  # without the source's runtime: what it answered when this was written
+    wanted = data["wanted"]
+found = run_{kind}({called}, [{fed}])[{values.output}]{turned}
+print("largest value:", np.abs(wanted).max())
+print("rounding explains:", {values.limit:.3g})
+print("largest error:", np.abs(found.astype(float) - wanted.astype(float)).max())
 """
+
+
+def _transposed(axes: Permutation) -> str:
+    return "" if axes == tuple(range(len(axes))) else f".transpose{axes}"
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _title(subject: Subject) -> str:
-    record, suspect = subject.record, subject.suspect
-    what = suspect.evidence.get("operator") or suspect.attribute or suspect.cause
-    version = suspect.evidence.get("version")
-    operator = f"{what}-{version}" if version and suspect.evidence.get("operator") else str(what)
-    fails = "wrong values" if subject.wanted is not None else suspect.cause.replace("_", " ")
-    return f"{record['tool']} {record['tool_version']}: {operator}: {fails}"
+def _title(exhibit: Exhibit) -> str:
+    record, suspect = exhibit.record, exhibit.suspect
+    name = f"{record['tool']} {record['tool_version']}"
+    if exhibit.values is not None:
+        what = exhibit.shrunk.operators if exhibit.shrunk else suspect.attribute or suspect.cause
+        return f"{name}: {what}: wrong values"
+    operator, version = suspect.evidence.get("operator"), suspect.evidence.get("version")
+    what = operator or suspect.attribute or suspect.cause
+    return f"{name}: {what}{f'-{version}' if operator and version else ''}: {suspect.cause.replace('_', ' ')}"
 
 
-def _issue(subject: Subject, name: str) -> str:
-    record, suspect = subject.record, subject.suspect
+def _issue(exhibit: Exhibit, files: list[str]) -> str:
+    record, suspect, values = exhibit.record, exhibit.suspect, exhibit.values
     versions = {record["tool"]: record["tool_version"], **record.get("versions", {})}
     listed = "\n".join(f"- {package} {version}" for package, version in versions.items())
     options = "".join(f"\n- option {k} = {v!r}" for k, v in _plain(record.get("options", {})).items())
-    smallest = suspect.evidence.get("smallest", {}).get("summary", "")
-    size = f"\n\nThe attached model is the smallest that still shows it ({smallest})." if smallest else ""
-    actual = str(suspect.actual) if subject.wanted is None else suspect.explanation
-    log = str(record.get("log", "")).strip()[-3000:]
+    log = str(record.get("log", "")).strip()[-3000:] if values is None else ""
     trace = f"\n\n<details><summary>Log</summary>\n\n```\n{log}\n```\n\n</details>" if log else ""
-    expected = "the converted model answers as the source does" if subject.wanted is not None else suspect.expected
-    return f"""# {_title(subject)}
+    expected = suspect.expected if values is None else "The converted model answers as the source does."
+    attached = ", ".join(f"`{name}`" for name in files if name != ISSUE and not name.startswith("converted"))
+    return f"""# {_title(exhibit)}
 
-{suspect.explanation}{size}
+{suspect.explanation}
+
+{_size(exhibit)}
 
 ## Versions
 
@@ -129,7 +151,7 @@ def _issue(subject: Subject, name: str) -> str:
 
 ## Steps
 
-1. Put `{name}` and `{SCRIPT}` (attached) into one folder.
+1. Put the attached files into one folder: {attached}.
 2. `python {SCRIPT}`
 
 ## Expected
@@ -138,8 +160,33 @@ def _issue(subject: Subject, name: str) -> str:
 
 ## Actual
 
-```
-{actual}
-```
+{_actual(exhibit)}
 {trace}
 """
+
+
+def _actual(exhibit: Exhibit) -> str:
+    values = exhibit.values
+    if values is None:
+        return f"```\n{exhibit.suspect.actual}\n```"
+    largest = float(np.abs(values.wanted.astype(np.float64)).max(initial=0.0))
+    return (
+        f"The converted model's answers are off by up to {values.error:.3g}. The largest of them is {largest:.3g}, and "
+        f"rounding explains {values.limit:.2g}."
+    )
+
+
+def _size(exhibit: Exhibit) -> str:
+    """How much of the user's model is attached."""
+    size, shrunk = _megabytes(exhibit.model), exhibit.shrunk
+    if shrunk is None:
+        return f"The attached model is the whole one ({size}): no smaller one was found that shows it."
+    whole = f" of {_megabytes(exhibit.whole)}" if exhibit.whole is not None else ""
+    names = [f"`{name}`" for _, name in shrunk.nodes if name]
+    listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    text = f"The attached model is the smallest found that still shows it ({shrunk}; {size}{whole})"
+    return f"{text}: {listed}." if names else f"{text}."
+
+
+def _megabytes(model: Model) -> str:
+    return f"{model.size_bytes / 1e6:.2g} MB"

@@ -18,6 +18,8 @@ from convfault.localization.tool import reduction
 from convfault.model import Model
 
 SECONDS, TRIALS = 120.0, 60
+KINDS = 4
+"""So many kinds of operator are named."""
 JOB = "convfault.localization.tool.reduction:run"
 
 
@@ -33,9 +35,14 @@ class Shrunk:
     of: int
     trials: int
 
+    @property
+    def operators(self) -> str:
+        """Its kinds of operator in order of computation, in one line."""
+        kinds = list(dict.fromkeys(operator for operator, _ in self.nodes))
+        return " → ".join([*kinds[:KINDS], "…"] if len(kinds) > KINDS else kinds)
+
     def __str__(self) -> str:
-        operators = " → ".join(dict.fromkeys(operator for operator, _ in self.nodes))
-        return f"smallest: {len(self.nodes)} of {self.of} nodes, {operators}"
+        return f"smallest: {len(self.nodes)} of {self.of} nodes, {self.operators}"
 
 
 def shrink(
@@ -58,14 +65,14 @@ def shrink(
     arguments = {"convert": converter.convert, "source": source.to_record(), "options": options, "plan": plan}
     job = process.Job(JOB, arguments, stage=f"shrink for {converter.tool}", seconds=SECONDS + 30, log=work / "log.txt")
     try:
-        process.run(_at_home(job, hop, cache))
+        process.run(at_home(job, hop, cache))
         return _kept(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _at_home(job: process.Job, hop: Hop, cache: Cache) -> process.Job:
-    """The job by the interpreter that the converter runs in."""
+def at_home(job: process.Job, hop: Hop, cache: Cache) -> process.Job:
+    """The job by the interpreter that the hop's converter runs in, whose environment is made if it is not there."""
     home = hop.converter.home()
     if home is None:
         return job
