@@ -81,6 +81,8 @@ def repair(request: Request, order: Order | None = None, context: Context | None
     order.check()
     found = measure(request, context)
     place = place_for(found.pair.target or _wanted(found), order.out, (found.pair.source,))
+    if found.pair.target is not None:
+        order.check_size(found.pair.target.size_bytes)
     with found.watch.phase("repair"):
         done = restore(found, request, order, place, context)
     return replace(

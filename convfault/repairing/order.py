@@ -56,7 +56,11 @@ class Order:
 
     def check(self) -> None:
         """Complain of what cannot be done before any work is; raises ``UsageError`` and ``StorageError``."""
-        size_limit(self.budget, 1)
+        size_limit(self.budget, None)
+        if self.budget is not None and self.keep_quantized is False:
+            raise UsageError(
+                "--budget is for a target that stays quantized: leave it out, or keep the target quantized"
+            )
         for name in self.strategies:
             if name not in STRATEGIES:
                 raise UnknownNameError("strategy", name, STRATEGIES)
@@ -66,6 +70,15 @@ class Order:
             check_writable(self.patch)
         if self.out is not None:
             check_writable(self.out.with_name(f"{self.out.name}.probe") if self.out.is_dir() else self.out)
+
+    def check_size(self, least: int, full: int | None = None) -> None:
+        """Raise ``UsageError`` where not even a target of ``least`` bytes keeps the budget; ``full``: all restored."""
+        limit = size_limit(self.budget, full)
+        if limit is not None and limit < least:
+            raise UsageError(
+                f"--budget {self.budget} cannot be kept: it allows {limit:,} bytes, and the target has {least:,} "
+                "with no layer restored"
+            )
 
     def to_record(self) -> dict[str, Any]:
         """What the process that mends needs of it."""
@@ -78,8 +91,11 @@ class Order:
         return cls(**{**record, "strategies": tuple(record["strategies"])})
 
 
-def size_limit(budget: str | None, full: int) -> int | None:
-    """A budget in bytes, where ``full`` is the size with everything restored; raises ``UsageError``."""
+def size_limit(budget: str | None, full: int | None) -> int | None:
+    """A budget in bytes, where ``full`` is the size with everything restored; raises ``UsageError``.
+
+    None where there is no budget, or where it is a share of a size that is not known.
+    """
     if budget is None:
         return None
     text = budget.strip().lower()
@@ -90,4 +106,6 @@ def size_limit(budget: str | None, full: int) -> int | None:
         value = -1.0
     if not 0 < value < float("inf"):
         raise UsageError(f"--budget {budget} is no size: write a share of the full size like 0.5, or a size like 20MB")
-    return int(value * full) if unit is None and value <= 1 else int(value)
+    if unit is None and value <= 1:
+        return None if full is None else int(value * full)
+    return int(value)

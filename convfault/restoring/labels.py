@@ -24,7 +24,7 @@ from convfault.model import Model
 from convfault.preparation import inspected, prepared_side
 from convfault.process import Job
 from convfault.repairing.mend import PATCH
-from convfault.repairing.order import LABELS, size_limit
+from convfault.repairing.order import LABELS, Order, size_limit
 from convfault.request import Context, Request
 from convfault.restoring.proof import Proof, held_out, pictures, prove
 from convfault.trace import StoredTrace
@@ -53,10 +53,12 @@ class Point:
 class Spared:
     """The file that was chosen, its ``proof``, what was changed, and the files on the way to it.
 
-    ``peeked``: whether pictures that were held out had to decide, so that they prove nothing any more.
+    ``most``: how many layers the budget allows to restore. ``peeked``: whether pictures that were held out had to
+    decide, so that they prove nothing any more.
     """
 
     restored: int
+    most: int
     proof: Proof
     changes: Sequence[Mapping[str, str]]
     curve: tuple[Point, ...]
@@ -80,11 +82,11 @@ class Sparing:
         self.rows = self._doubtful()
         self.wrong: dict[int, int] = {}
 
-    def run(self, name: str, budget: str | None) -> Spared:
-        """The smallest file without a wrong label, within the budget if one is given."""
+    def run(self, name: str, order: Order) -> Spared:
+        """The smallest file without a wrong label, within the budget; raises ``UsageError`` where none keeps it."""
         self.name, peeked = name, False
         aside = held_out(self.found.comparison.images)
-        most = self._affordable(budget)
+        most = self._affordable(order)
         restored = self._smallest(most)
         for _ in range(PROOFS):
             proof = self._prove(restored)
@@ -100,7 +102,7 @@ class Sparing:
             proof = self._prove(restored)
         self.points.setdefault(self.count, Point(self.count, self._size(self.count), None, None))
         changes = self.written[restored][1]
-        return Spared(restored, proof, changes, tuple(self.points[n] for n in sorted(self.points)), peeked)
+        return Spared(restored, most, proof, changes, tuple(self.points[n] for n in sorted(self.points)), peeked)
 
     def _doubtful(self) -> tuple[int, ...]:
         aside = held_out(self.found.comparison.images)
@@ -109,11 +111,13 @@ class Sparing:
         rows = dict.fromkeys(row for row in [*flipped, *map(int, order)] if row not in aside)
         return tuple(sorted(list(rows)[: max(DOUBTFUL, len(flipped))]))
 
-    def _affordable(self, budget: str | None) -> int:
+    def _affordable(self, order: Order) -> int:
         """The largest number of restored layers that fits."""
-        limit = size_limit(budget, self._size(self.count))
-        if limit is None:
+        if order.budget is None:
             return self.count
+        full = self._size(self.count)
+        order.check_size(self._size(0), full)
+        limit = size_limit(order.budget, full) or 0
         low, high = 0, self.count
         while low < high:
             middle = (low + high + 1) // 2

@@ -160,16 +160,13 @@ def test_a_budget_under_which_labels_still_differ_is_said(repair: Repair, rounde
 
 
 def test_a_target_that_is_larger_than_the_budget_once_it_is_mended_is_not_written(
-    repair: Repair, rounded: Rounded, result: Path, monkeypatch: pytest.MonkeyPatch
+    repair: Repair, faulty: Callable[..., Path], tiny_onnx: Path, result: Path
 ) -> None:
-    from convfault.restoring import restore as restoring
-
-    monkeypatch.setattr(restoring._Restoring, "_may_restore_all", lambda self: True)
-    budget = str(rounded.target.stat().st_size + 200)
-    report = repair(rounded.source, rounded.target, data=str(rounded.data), budget=budget)
+    target = faulty("onnx", "activation_missing")
+    report = repair(tiny_onnx, target, budget=str(target.stat().st_size + 1))
     assert (report.exit_code, report.repaired) == (1, None)
     assert "bytes, and --budget" in report.notes[-1]
-    assert not any(item["accepted"] for item in report.repairs)
+    assert {item["accepted"] for item in report.repairs} == {False}
     assert not list(result.iterdir())
 
 
