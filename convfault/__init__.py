@@ -53,11 +53,17 @@ def diff(source: str | Path | None = None, target: str | Path | None = None, /, 
     return pipeline.diff(*_asked(source, target, request))
 
 
-def localize(source: str | Path | None = None, target: str | Path | None = None, /, **request: Any) -> Report:
-    """The same, and ``Report.faults`` tells where and why they differ, what causes most first."""
+def localize(
+    source: str | Path | None = None, target: str | Path | None = None, /, trials: int | None = None, **request: Any
+) -> Report:
+    """The same, and ``Report.faults`` tells where and why they differ, what causes most first.
+
+    ``trials``: how many other ways to convert are tried where the conversion is at fault (None: a few, if quick).
+    """
     from convfault import pipeline
 
-    return pipeline.localize(*_asked(source, target, request))
+    asked, context = _asked(source, target, request)
+    return pipeline.localize(asked, context, trials=trials)
 
 
 def repair(

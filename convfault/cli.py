@@ -19,7 +19,7 @@ import typer
 
 import convfault
 from convfault.errors import UnknownNameError, UsageError
-from convfault.flags import OUTPUT, Outputs, shared
+from convfault.flags import OUTPUT, RUN, Outputs, shared
 from convfault.guard import guarded
 from convfault.matrix.selection import Selection, Work
 from convfault.repairing.order import Order
@@ -128,6 +128,16 @@ def localize(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            metavar="N",
+            min=0,
+            help="Try so many other ways to convert; default: 3 if that takes some 20 s at most, 0: none.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     model_explorer: Annotated[
         Path | None,
         typer.Option(
@@ -141,7 +151,7 @@ def localize(
 
     outputs.check(model_explorer)
     with _progress(outputs) as progress:
-        found = pipeline.localize(request, replace(context, progress=progress), reproducer)
+        found = pipeline.localize(request, replace(context, progress=progress), reproducer, trials)
     found = replace(found, command_line=shlex.join(["convfault", *sys.argv[1:]]))
     delivery.report(found, outputs, model_explorer)
     raise typer.Exit(found.exit_code)

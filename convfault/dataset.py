@@ -6,9 +6,9 @@ import io
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,6 +78,12 @@ class Dataset:
     def sha256(self) -> str:
         """Of the content of the chosen pictures, in order."""
         return self.source.digest(self.rows)
+
+    def taking(self, indices: Sequence[int]) -> Dataset:
+        """Only some of the pictures, by their numbers here, in that order."""
+        labels = None if self.labels is None else tuple(self.labels[index] for index in indices)
+        rows, names = (tuple(values[index] for index in indices) for values in (self.rows, self.names))
+        return replace(self, count=len(rows), labels=labels, rows=rows, names=names)  # type: ignore[arg-type]
 
     @property
     def pictures(self) -> bool:

@@ -36,6 +36,7 @@ from convfault.repairing.place import place_for
 from convfault.report import Report
 from convfault.request import Context, Request
 from convfault.restoring.restore import restore
+from convfault.trials import UNASKED, Plan, with_trials
 
 
 def diff(request: Request, context: Context | None = None) -> Report:
@@ -47,16 +48,22 @@ def diff(request: Request, context: Context | None = None) -> Report:
     return _report("diff", measure(request, context or Context()))
 
 
-def localize(request: Request, context: Context | None = None, reproducer: Path | None = None) -> Report:
+def localize(
+    request: Request, context: Context | None = None, reproducer: Path | None = None, trials: int | None = None
+) -> Report:
     """Tell where and why the target differs: ``diff``, then the faults, those that cause most first.
 
     A pair that agrees is looked at, too: what differs without an effect is listed as harmless. ``reproducer`` is a
-    folder to write a model, a script with the converter alone and an issue's text to. Raises ``UsageError`` where that
+    folder to write a model, a script with the converter alone and an issue's text to; ``trials`` how many other ways to
+    convert are tried where the conversion is at fault (None: a few, if that is quick). Raises ``UsageError`` where that
     was asked for and cannot be done.
     """
     context = context or Context()
     found = measure(request, context)
     findings = investigate(found, context)
+    with found.watch.phase("try other ways"):
+        plan = UNASKED if trials is None else Plan(trials)
+        named = with_trials(findings.faults, found, request, context, plan)
     report = _report("localize", found)
     if reproducer is not None:
         if findings.subject is None:
@@ -64,7 +71,7 @@ def localize(request: Request, context: Context | None = None, reproducer: Path 
         reproduce(reproducer, findings.subject)
     return replace(
         report,
-        faults=findings.faults,
+        faults=named,
         attribution=findings.attribution,
         localization=findings.localization,
         seconds={**found.seconds, **findings.seconds},

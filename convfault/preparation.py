@@ -53,17 +53,22 @@ def prepare(request: Request, context: Context) -> Pair:
     target = None if request.target is None else Model.from_path(request.target, trusted=request.trust)
     source = inspected(source or named_source(request, context), request.source_runtime, context)
     source, assumptions = with_preprocessing(source, request.preprocessing, dataset)
-    conversion = None
     if target is None:
-        conversion = convert_source(request, source, dataset, context)
-        target = conversion.target
-    if target is None:
-        return Pair(source, None, conversion, dataset, assumptions, conversion.message if conversion else "")
+        return converted_pair(request, source, dataset, context, assumptions)
+    target = inspected(target, request.target_runtime, context)
+    return Pair(source, following(source, target, request.target_preprocessing), None, dataset, assumptions)
+
+
+def converted_pair(
+    request: Request, source: Model, dataset: Dataset, context: Context, assumptions: tuple[str, ...] = ()
+) -> Pair:
+    """A prepared source and what it is converted to, by the request's route or the default one."""
+    conversion = convert_source(request, source, dataset, context)
+    if conversion.target is None:
+        return Pair(source, None, conversion, dataset, assumptions, conversion.message)
     try:
-        target = inspected(target, request.target_runtime, context)
+        target = inspected(conversion.target, request.target_runtime, context)
     except (FormatError, SubjectError, TrustError) as error:
-        if conversion is None:  # the user's own file
-            raise
         failure = f"what {conversion.hops[-1].tool} wrote cannot be opened: {error}"
         return Pair(source, None, conversion, dataset, assumptions, failure)
     target = following(source, target, request.target_preprocessing)

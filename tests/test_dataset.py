@@ -380,3 +380,12 @@ def test_a_binary_file_is_no_list(tmp_path: Path) -> None:
 def test_limits_and_seeds_out_of_range_are_refused(limit: int, seed: int) -> None:
     with pytest.raises(DataError):
         Dataset.open(limit=limit, seed=seed)
+
+
+def test_some_of_the_pictures_keep_their_names_labels_and_content() -> None:
+    whole = Dataset.open(limit=6)
+    few = whole.taking([4, 1])
+    assert (few.count, few.names) == (2, (whole.names[4], whole.names[1]))
+    assert few.labels == (whole.labels[4], whole.labels[1])  # type: ignore[index]
+    assert few.thumbnail(0) == whole.thumbnail(4)
+    assert few.sha256 != whole.sha256

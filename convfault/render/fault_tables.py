@@ -15,6 +15,9 @@ Records = Sequence[Mapping[str, Any]]
 TABLED = frozenset({"votes", "trials"})
 """Evidence that these tables show."""
 
+REASON = 120
+"""Characters of a reason, the rest being in the JSON report."""
+
 RUNS = {"operator": "the model's own operator", "layer": "the layer as convfault reads it"}
 SIDES = {"native": "the runtime in question", "graph": "convfault's reading", "neither": "neither"}
 
@@ -53,21 +56,33 @@ def votes(records: Records, place: str = "") -> SmallTable | None:
 def _vote(record: Mapping[str, Any]) -> tuple[str, ...]:
     side = record["sides_with"]
     errors = (_error(record, name) for name in ("from_native", "from_graph"))
-    said = SIDES.get(str(side), str(side)) if side else f"cannot run it: {record['reason']}"
+    said = SIDES.get(str(side), str(side)) if side else f"cannot run it: {_short(record)}"
     return (str(record["runtime"]), RUNS.get(record["runs"], str(record["runs"])), *errors, said)
 
 
 def trials(records: Records) -> SmallTable | None:
-    """None where no other way was tried."""
-    if not records:
+    """None without trials, and where none was tried for one reason, which the advice tells."""
+    told = {(record["outcome"], record.get("reason")) for record in records}
+    if not records or (len(told) == 1 and records[0]["outcome"] == "not tried"):
         return None
-    rows = tuple((str(record["way"]), _outcome(record), _error(record, "max_abs_error")) for record in records)
+    rows = tuple((_way(record), _outcome(record), _error(record, "max_abs_error")) for record in records)
     return SmallTable("Other ways to convert", ("way", "what comes of it", "largest error"), rows)
 
 
+def _way(record: Mapping[str, Any]) -> str:
+    """What is different about it where that tells, which is shorter than the route: by the same tools."""
+    difference = str(record.get("difference") or "")
+    return difference if difference.startswith(("with", "by release")) else str(record["way"])
+
+
 def _outcome(record: Mapping[str, Any]) -> str:
-    reason = str(record.get("reason") or "")
+    reason = _short(record)
     return f"{record['outcome']}: {reason}" if reason else str(record["outcome"])
+
+
+def _short(record: Mapping[str, Any]) -> str:
+    reason = str(record.get("reason") or "")
+    return reason if len(reason) <= REASON else f"{reason[: REASON - 1]}…"
 
 
 def _error(record: Mapping[str, Any], name: str) -> str:

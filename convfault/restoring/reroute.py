@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convfault.comparison import AGREE
-from convfault.converters import route as routes
+from convfault.detour import taken, ways
 from convfault.errors import ConvfaultError, UsageError
-from convfault.localization.tool import analyzer as tool
-from convfault.measurement import Measurement, measure
+from convfault.measurement import Measurement
 from convfault.model import Model
 from convfault.request import Context, Request
 from convfault.restoring.proof import Proof
@@ -49,12 +48,11 @@ class Detour:
 def detours(found: Measurement, guilty: int | None, request: Request, context: Context) -> Iterator[Detour]:
     """Take one other way after the other, until one agrees. ``guilty`` is the hop to avoid, where it is known."""
     ran = 0
-    for text in _ways(found, guilty)[:TRIES]:
+    for text in map(str, ways(found, guilty)[:TRIES]):
         if ran == RUNS:
             return
-        asked = replace(request, target=None, route=text, tool_options=())
         try:
-            measured = measure(asked, context)
+            measured = taken(found, text, request, context)
         except (UsageError, ConvfaultError) as error:
             yield Detour(text, False, str(error))
             continue
@@ -64,22 +62,6 @@ def detours(found: Measurement, guilty: int | None, request: Request, context: C
             return
         ran += bool(measured.traces)
         yield Detour(text, False, "; ".join(comparison.reasons) or f"the verdict is {comparison.verdict}", measured)
-
-
-def _ways(found: Measurement, guilty: int | None) -> list[str]:
-    conversion = found.pair.conversion
-    if conversion is not None:
-        ways = tool.alternatives(conversion.route, guilty, conversion.source.format)
-        return [str(way.route) for way in ways]
-    source, target = found.pair.source, found.pair.target
-    if target is None or source.framework == target.framework:
-        return []
-    try:
-        first = routes.default(source.framework, target.framework, source.format)
-    except UsageError:
-        return []
-    others = tool.alternatives(first, None, source.format)
-    return [str(first), *(str(way.route) for way in others)]
 
 
 def copied(target: Model, found: Measurement, place: Path) -> Proof:

@@ -51,6 +51,11 @@ def test_trials_are_a_table_of_other_ways() -> None:
             assert words in text
 
 
+def test_where_no_way_was_tried_for_one_reason_the_advice_says_so_and_there_is_no_table() -> None:
+    assert fault_tables.trials([TRIALS[1], TRIALS[1]]) is None
+    assert fault_tables.trials([TRIALS[1], {**TRIALS[1], "reason": "another"}]) is not None
+
+
 def test_a_fault_without_such_evidence_has_no_table() -> None:
     assert all(fault_tables.of_fault(fault) == () for fault in localized.several().faults)
     assert "on the same input" not in on_terminal(localized.several())
