@@ -256,6 +256,21 @@ def test_a_nested_model_is_opened_up_where_a_layer_is_added(package: str, make: 
 
 
 @pytest.mark.parametrize("package", ["keras", "tf_keras"])
+def test_a_resize_that_keras_has_no_words_for_picks_its_pixels_one_by_one(
+    package: str, make: Callable[..., View], out: Path
+) -> None:
+    target = make(keras_models.nested, package)
+    inner = of_kind(target.graph, "convolution")
+    way = {"method": "nearest_neighbor", "coordinates": "asymmetric", "rounding": "ceil", "cubic_alpha": 0.0}
+    way |= {"size": inner.shape[1:3], "scales": (1.7, 1.7)}
+    edits = [Insert(Layer("zoomed", "resize", (inner.id,), inner.shape, hyperparameters=way))]
+    assert error(target, edits, written(target, edits, out)) < 1e-5
+    mixed = Layer("mixed", "resize", (inner.id,), inner.shape, hyperparameters=way | {"method": "linear"})
+    with pytest.raises(EditRefusedError, match="no operator resizes by linear at asymmetric"):
+        written(target, [Insert(mixed)], out.with_name("refused"))
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
 def test_a_shared_layer_changes_in_one_of_its_calls_only(package: str, make: Callable[..., View], out: Path) -> None:
     target = make(keras_models.shared, package)
     second = of_kind(target.graph, "convolution", 1)

@@ -142,6 +142,7 @@ def test_edits_of_every_sort_mean_in_the_file_what_they_mean_in_the_graph(
 PLAIN = {"strides": (1, 1), "dilation": (1, 1)}
 BORDER = {"padding": ((0, 0), (1, 2), (0, 1), (0, 0)), "value": 0.0}
 EVEN, ODD, NONE = ((1, 1), (1, 1)), ((2, 0), (1, 1)), ((0, 0), (0, 0))
+ZOOM = {"size": (9, 7), "cubic_alpha": 0.0}
 WRITABLE: list[tuple[str, dict[str, Any], bool]] = [
     ("gelu", {}, True),
     ("gelu_tanh", {}, True),
@@ -159,6 +160,9 @@ WRITABLE: list[tuple[str, dict[str, Any], bool]] = [
     ("average_pool", {**PLAIN, "size": (3, 3), "padding": NONE, "count_padding": True, "dilation": (2, 2)}, False),
     ("max_pool", {**PLAIN, "size": (3, 3), "padding": ODD}, True),
     ("softmax", {"axis": 1}, True),
+    ("resize", {**ZOOM, "method": "nearest_neighbor", "coordinates": "asymmetric", "rounding": "ceil"}, True),
+    ("resize", {**ZOOM, "method": "nearest_neighbor", "coordinates": "asymmetric", "rounding": "floor"}, True),
+    ("resize", {**ZOOM, "method": "linear", "coordinates": "half_pixel", "rounding": "", "scales": (1.7, 1.7)}, False),
     ("mean", {"axes": (1,), "keepdims": True}, True),
     ("transpose", {"order": (0, 2, 1, 3)}, True),
     ("tile", {"repeats": (1, 1, 1, 1)}, True),

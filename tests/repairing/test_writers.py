@@ -150,8 +150,11 @@ def _edits(source: View) -> list[list[Edit]]:
     window = {"strides": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
     mixing["bias"] = Parameter(np.zeros(depth, np.float32))
     classes = {"weights": Parameter(np.eye(10, dtype=np.float32)[:, ::-1]), "bias": Parameter(np.zeros(10, np.float32))}
+    zoomed = {"method": "nearest_neighbor", "coordinates": "half_pixel", "rounding": "round_prefer_floor"}
+    zoomed |= {"size": (height, width), "scales": (1.7, 1.7), "cubic_alpha": 0.0}
     return [
         [Insert(replace(before, kind="slice", hyperparameters=spans))],
+        [Insert(replace(before, kind="resize", hyperparameters=zoomed))],
         [Insert(replace(before, kind="convolution", hyperparameters=window, parameters=mixing))],
         [Insert(Layer("renumbered", "dense", (end.id,), end.shape, parameters=classes))],
         [SetHyperparameters(clip.id, {"minimum": -0.25, "maximum": 0.75})],

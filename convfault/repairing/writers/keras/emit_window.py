@@ -13,6 +13,7 @@ from convfault.repairing.writers.keras.document import KerasDocument
 from convfault.repairing.writers.keras.graft import with_weights
 from convfault.repairing.writers.keras.resize import resizing
 from convfault.repairing.writers.keras.window import LOWEST, padded, padding_of
+from convfault.repairing.writers.resizing import picks
 from convfault.repairing.writers.tflite.window import NO_PADS
 
 Shapes = Sequence[tuple[int, ...]]
@@ -124,8 +125,20 @@ def pad(document: KerasDocument, layer: Layer, shapes: Shapes) -> Callable[..., 
 
 
 def resize(document: KerasDocument, layer: Layer, shapes: Shapes) -> Callable[..., Any]:
-    method = resizing(layer, (shapes[0][1], shapes[0][2]))
-    if method is None or layer.hyperparameters.get("antialias"):
-        raise Refusal(f"Keras does not resize by {layer['method']} with coordinates {layer['coordinates']}")
+    sides = (shapes[0][1], shapes[0][2])
+    method = None if layer.hyperparameters.get("antialias") else resizing(layer, sides)
+    if method is None:
+        return _gathered(document, picks(layer, sides))
     height, width = _pair(layer["size"])
     return document.file.library.layers.Resizing(height, width, interpolation=method)  # type: ignore[no-any-return]
+
+
+def _gathered(document: KerasDocument, found: tuple[Array, Array]) -> Callable[..., Any]:
+    """Rows, then columns, picked one by one."""
+    rows, columns = ([int(place) for place in places] for places in found)
+    if document.file.old:
+        import tensorflow as tf
+
+        return lambda tensor: tf.gather(tf.gather(tensor, rows, axis=1), columns, axis=2)
+    take = document.file.library.ops.take
+    return lambda tensor: take(take(tensor, rows, axis=1), columns, axis=2)

@@ -11,6 +11,7 @@ from convfault.relax.graph import Array, Layer
 from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.document import Value
 from convfault.repairing.writers.onnx.document import OnnxDocument
+from convfault.repairing.writers.resizing import picks
 from convfault.repairing.writers.shares import plain_pool
 
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -93,6 +94,9 @@ def pool(kind: str) -> Emitter:
 
 
 def resize(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes: Shapes) -> Value:
+    given, before = layer.hyperparameters.get("scales"), shapes[0][1:3]
+    if given and None not in given and [int(a * b) for a, b in zip(before, given, strict=True)] != [*layer["size"]]:
+        return _gathered(document, layer, _first(document, values[0], shapes[0]), shapes[0])
     document.needs(11, "Resize")
     mode = {"linear": "linear", "nearest_neighbor": "nearest", "cubic": "cubic"}[layer["method"]]
     coordinates, rounding = layer["coordinates"], str(layer["rounding"] or "")
@@ -108,12 +112,19 @@ def resize(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes
         settings["antialias"] = 1
     native = _native(layer.shape)
     source = _first(document, values[0], shapes[0])
-    given = layer.hyperparameters.get("scales")
-    before = shapes[0][1:3]
     factors = given if given and None not in given else [a / b for a, b in zip(layer["size"], before, strict=True)]
     scales = document.add_constant("scales", np.asarray([1, 1, *factors], np.float32))
     empty = "" if document.opset >= 13 else document.add_constant("roi", np.zeros(0, np.float32))
     return Value(document.make("Resize", [source, empty, scales], native, settings), TO_LAST)
+
+
+def _gathered(document: OnnxDocument, layer: Layer, picture: str, shape: tuple[int, ...]) -> Value:
+    """Rows, then columns, picked one by one: the factors that ONNX is told give another size."""
+    for axis, places in enumerate(picks(layer, shape[1:3]), 1):
+        shape = (*shape[:axis], len(places), *shape[axis + 1 :])
+        chosen = document.add_constant("places", places.astype(np.int64))
+        picture = document.make("Gather", [picture, chosen], _native(shape), {"axis": axis + 1})
+    return Value(picture, TO_LAST)
 
 
 def pad(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes: Shapes) -> Value:

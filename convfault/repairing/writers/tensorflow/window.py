@@ -15,7 +15,7 @@ import numpy as np
 from convfault.relax.evaluate_window import WINDOW_OPERATIONS
 from convfault.relax.graph import Array, Layer
 from convfault.repairing.writers.change import Refusal
-from convfault.repairing.writers.resizing import flags
+from convfault.repairing.writers.resizing import flags, picks
 from convfault.repairing.writers.tensorflow.document import TensorFlowDocument
 from convfault.repairing.writers.tflite.window import SAME, VALID, native_padding
 
@@ -195,10 +195,22 @@ def _resize(document: TensorFlowDocument, layer: Layer, inputs: Sequence[str], s
         raise Refusal(f"TensorFlow has no operator that resizes by {method}")
     if method == "cubic" and (layer["coordinates"] != "half_pixel" or layer["cubic_alpha"] != -0.5):
         raise Refusal("TensorFlow resizes by cubes at half pixels with a coefficient of -0.5 only")
+    found = flags(layer, shapes[0][1:3])
+    if found is None:
+        return _gathered(document, layer, inputs[0], shapes[0])
     size = document.add_constant("size", np.asarray(layer["size"], np.int32))
-    aligned, half = flags(layer, shapes[0][1:3])
-    settings = {"align_corners": aligned, "half_pixel_centers": half}
+    settings = {"align_corners": found[0], "half_pixel_centers": found[1]}
     return document.make(RESIZES[method], [inputs[0], size], layer.shape, settings)
+
+
+def _gathered(document: TensorFlowDocument, layer: Layer, picture: str, shape: tuple[int, ...]) -> str:
+    """Rows, then columns, picked one by one."""
+    for axis, places in enumerate(picks(layer, shape[1:3]), 1):
+        shape = (*shape[:axis], len(places), *shape[axis + 1 :])
+        chosen = document.add_constant("places", places)
+        along = document.add_constant("axis", np.asarray(axis, np.int32))
+        picture = document.make("GatherV2", [picture, chosen, along], shape)
+    return picture
 
 
 WINDOW_EMITTERS: dict[str, Emitter] = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from convfault.relax.graph import Array, Layer
 from convfault.repairing.writers.change import Refusal
-from convfault.repairing.writers.resizing import flags
+from convfault.repairing.writers.resizing import flags, picks
 from convfault.repairing.writers.shares import plain_pool
 from convfault.repairing.writers.tflite.document import TFLiteDocument
 from convfault.repairing.writers.tflite.window import VALID, padded, pool_padding
@@ -222,10 +222,20 @@ def _resize(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shape
     kinds = {"linear": "RESIZE_BILINEAR", "nearest_neighbor": "RESIZE_NEAREST_NEIGHBOR"}
     if layer["method"] not in kinds or layer.hyperparameters.get("antialias"):
         raise Refusal(f"TFLite has no operator that resizes by {layer['method']}")
+    found = flags(layer, shapes[0][1:3])
+    if found is None:
+        return _gathered(document, layer, inputs[0], shapes[0])
     size = document.add_constant("size", np.asarray(layer["size"], np.int32))
-    aligned, half = flags(layer, shapes[0][1:3])
-    options = {"alignCorners": aligned, "halfPixelCenters": half}
+    options = {"alignCorners": found[0], "halfPixelCenters": found[1]}
     return document.make(kinds[layer["method"]], [inputs[0], size], layer.shape, options)
+
+
+def _gathered(document: TFLiteDocument, layer: Layer, picture: str, shape: tuple[int, ...]) -> str:
+    """Rows, then columns, picked one by one."""
+    for axis, places in enumerate(picks(layer, shape[1:3]), 1):
+        shape = (*shape[:axis], len(places), *shape[axis + 1 :])
+        picture = document.make("GATHER", [picture, document.add_constant("places", places)], shape, {"axis": axis})
+    return picture
 
 
 def _take(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
