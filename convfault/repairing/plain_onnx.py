@@ -7,7 +7,6 @@ used. Converters fail on the words more often than on what is meant.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,8 @@ LARGEST = 2**31 - 2**20
 """Bytes of a protobuf message: larger models have their weights beside them, which these rewritings do not move."""
 
 
-@dataclass(frozen=True)
-class Spelling:
-    """``words`` say what was done; ``rewrite`` takes and gives a ``ModelProto``."""
-
-    words: str
-    rewrite: Callable[[Any], Any]
-
-
-def run(path: str, out: str, count: int) -> list[str]:
-    """Job: write the model at ``path`` to ``out`` after the first ``count`` of ``SPELLINGS``; those that did something.
+def run(path: str, out: str, words: list[str]) -> list[str]:
+    """Job: write the model at ``path`` to ``out`` after the ``SPELLINGS`` of these words; those that did something.
 
     Raises ``UsageError`` for a model above 2 GiB, and what the rewritings raise.
     """
@@ -40,11 +31,11 @@ def run(path: str, out: str, count: int) -> list[str]:
         raise UsageError("a model above 2 GiB is not rewritten")
     model = onnx.load(path)
     done = []
-    for spelling in SPELLINGS[:count]:
+    for word in words:
         before = model.SerializeToString()
-        model = spelling.rewrite(model)
+        model = SPELLINGS[word](model)
         if model.SerializeToString() != before:
-            done.append(spelling.words)
+            done.append(word)
     onnx.checker.check_model(model)
     onnx.save(model, out)
     return done
@@ -130,15 +121,64 @@ def of_opset(version: int) -> Callable[[Any], Any]:
     return rewrite
 
 
-SPELLINGS = (
-    Spelling("constants folded", folded),
-    Spelling("paddings in numbers", explicit_paddings),
-    Spelling("pools padded by an operator of their own", even_pools),
-    Spelling("opset 17", of_opset(17)),
-    Spelling("opset 13", of_opset(13)),
+def trimmed(model: Any) -> Any:
+    """With less padding instead of an output padding of transposed convolutions, where there is as much of it."""
+    import onnx
+
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    for node in found.graph.node:
+        attributes = _attributes(node)
+        more, pads = attributes.get("output_padding", ()), list(attributes.get("pads", ()))
+        if node.op_type != "ConvTranspose" or not any(more) or len(pads) != 2 * len(more):
+            continue
+        ends = [end - extra for end, extra in zip(pads[len(more) :], more, strict=True)]
+        if min(ends) >= 0 and "output_shape" not in attributes:
+            kept = [item for item in node.attribute if item.name not in {"output_padding", "pads"}]
+            del node.attribute[:]
+            node.attribute.extend([*kept, onnx.helper.make_attribute("pads", [*pads[: len(more)], *ends])])
+    return found
+
+
+def of_one_picture(model: Any) -> Any:
+    """With a batch of one instead of an open one."""
+    import onnx
+
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    constants = {item.name for item in found.graph.initializer}
+    for value in found.graph.input:
+        sides = value.type.tensor_type.shape.dim
+        if value.name not in constants and sides and not sides[0].HasField("dim_value"):
+            sides[0].dim_value = 1
+    if found == model:
+        return model
+    del found.graph.value_info[:]
+    for value in found.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(found, data_prop=True)
+
+
+SPELLINGS: Mapping[str, Callable[[Any], Any]] = {
+    "a batch of one": of_one_picture,
+    "constants folded": folded,
+    "paddings in numbers": explicit_paddings,
+    "pools padded by an operator of their own": even_pools,
+    "output paddings as less padding": trimmed,
+    "opset 17": of_opset(17),
+    "opset 13": of_opset(13),
+}
+"""Words for what is done, and what does it: takes and gives a ``ModelProto``."""
+
+_SINGLE, *_PLAIN, _NEWER, _OLDER = SPELLINGS
+TRIALS: tuple[tuple[str, ...], ...] = (
+    (_PLAIN[0],),
+    (*_PLAIN,),
+    (*_PLAIN, _NEWER),
+    (*_PLAIN, _NEWER, _OLDER),
+    (_SINGLE, *_PLAIN, _NEWER),
 )
-STEPS = (1, 3, 4, 5)
-"""How many spellings each trial takes, the mildest first."""
+"""What is tried, the mildest first; what changes how the model is called comes last."""
 
 
 def _older(node: Any, own: int, version: int, values: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from convfault import process
@@ -10,7 +10,7 @@ from convfault.errors import ConvfaultError
 from convfault.measurement import Measurement
 from convfault.model import Model
 from convfault.preparation import inspected
-from convfault.repairing.plain_onnx import SPELLINGS, STEPS
+from convfault.repairing.plain_onnx import TRIALS
 from convfault.request import Context, Request
 from convfault.restoring.onward import onward
 from convfault.restoring.way import Way
@@ -33,13 +33,13 @@ def respellings(found: Measurement, folder: Path, request: Request, context: Con
     if model.format != "onnx":
         return
     said: list[list[str]] = [[]]
-    for count in STEPS:
-        path = folder / str(count) / "plain.onnx"
+    for place, asked in enumerate(TRIALS):
+        path = folder / str(place) / "plain.onnx"
         path.parent.mkdir(parents=True)
         try:
-            words = _written(model, path, count)
+            words = _written(model, path, asked)
         except ConvfaultError as error:
-            yield Way(_edit([spelling.words for spelling in SPELLINGS[:count]]), False, str(error))
+            yield Way(_edit(asked), False, str(error))
             continue
         if words in said:  # nothing more to say otherwise
             continue
@@ -50,8 +50,8 @@ def respellings(found: Measurement, folder: Path, request: Request, context: Con
             return
 
 
-def _written(model: Model, path: Path, count: int) -> list[str]:
-    arguments = {"path": str(model.path), "out": str(path), "count": count}
+def _written(model: Model, path: Path, words: Sequence[str]) -> list[str]:
+    arguments = {"path": str(model.path), "out": str(path), "words": list(words)}
     job = process.Job(JOB, arguments, stage="say the ONNX model in plainer words", seconds=SECONDS)
     return [str(item) for item in process.run(job).unwrap()]
 
@@ -64,5 +64,5 @@ def _tried(found: Measurement, number: int, model: Model, words: list[str], work
     return Way(_edit(words), not reason, reason or "what is converted from it agrees with the source", measured)
 
 
-def _edit(words: list[str]) -> str:
+def _edit(words: Sequence[str]) -> str:
     return f"say the ONNX model in plainer words ({', '.join(words)}), and convert on from there"

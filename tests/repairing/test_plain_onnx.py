@@ -12,7 +12,15 @@ from hypothesis import strategies as some
 
 from convfault.errors import UsageError
 from convfault.repairing import plain_onnx
-from convfault.repairing.plain_onnx import SPELLINGS, even_pools, explicit_paddings, folded, of_opset
+from convfault.repairing.plain_onnx import (
+    SPELLINGS,
+    even_pools,
+    explicit_paddings,
+    folded,
+    of_one_picture,
+    of_opset,
+    trimmed,
+)
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -108,6 +116,24 @@ def test_axes_become_an_attribute_in_older_words() -> None:
     assert_same(made, plain)
 
 
+@given(pads=some.tuples(*[some.integers(0, 1)] * 4).map(list), more=some.tuples(*[some.integers(0, 1)] * 2).map(list))
+def test_output_padding_becomes_less_padding_where_there_is_as_much(pads: list[int], more: list[int]) -> None:
+    weights = np.random.default_rng(2).standard_normal((3, 2, 3, 3)).astype(np.float32)
+    made = one("ConvTranspose", "w", arrays={"w": weights}, strides=[2, 2], pads=pads, output_padding=more)
+    plain = trimmed(made)
+    fits = any(more) and all(end >= extra for end, extra in zip(pads[2:], more, strict=True))
+    assert ("output_padding" not in {item.name for item in plain.graph.node[0].attribute}) == fits
+    assert_same(made, plain)
+
+
+def test_an_open_batch_becomes_one_and_what_depends_on_it_a_number() -> None:
+    made = one("Relu")
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    plain = of_one_picture(made)
+    assert [side.dim_value for side in plain.graph.output[0].type.tensor_type.shape.dim] == list(SHAPE)
+    assert of_one_picture(plain) is plain
+
+
 def test_what_has_no_older_words_is_refused() -> None:
     made = one("Pad", "pads", "", "axes", arrays={"pads": np.ones(4, np.int64), "axes": np.array([2, 3], np.int64)})
     with pytest.raises(UsageError, match="Pad 'node' says what opset 17 has no words for"):
@@ -130,7 +156,7 @@ def test_plain_words_stay_as_they_are() -> None:
 def test_the_job_says_what_it_did_and_leaves_the_original(tmp_path: Path) -> None:
     made = one("ReduceMean", "axes", arrays={"axes": np.array([2, 3], np.int64)}, keepdims=0)
     onnx.save(made, tmp_path / "model.onnx")
-    words = plain_onnx.run(str(tmp_path / "model.onnx"), str(tmp_path / "plain.onnx"), len(SPELLINGS))
+    words = plain_onnx.run(str(tmp_path / "model.onnx"), str(tmp_path / "plain.onnx"), list(SPELLINGS))
     assert "opset 17" in words
     assert_same(made, onnx.load(tmp_path / "plain.onnx"))
     assert onnx.load(tmp_path / "model.onnx") == made
@@ -140,4 +166,4 @@ def test_a_model_that_is_too_large_for_one_message_is_refused(tmp_path: Path, mo
     onnx.save(one("Relu"), tmp_path / "model.onnx")
     monkeypatch.setattr(plain_onnx, "LARGEST", 10)
     with pytest.raises(UsageError, match="not rewritten"):
-        plain_onnx.run(str(tmp_path / "model.onnx"), str(tmp_path / "plain.onnx"), 1)
+        plain_onnx.run(str(tmp_path / "model.onnx"), str(tmp_path / "plain.onnx"), [])
