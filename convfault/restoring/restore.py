@@ -281,14 +281,9 @@ class _Restoring:
         guilty = next((fault.evidence.get("hop") for fault in self.findings.faults if fault.kind == "tool"), None)
         if self.found.comparison.verdict != AGREE and self.found.pair.conversion and not self.found.traces:
             guilty = len(self.found.pair.conversion.hops) - 1
-        for detour in reroute.detours(self.found, guilty, self.request, self.context):
-            if detour.accepted and not reroute.gives(detour, self.place.format):
-                detour = replace(detour, accepted=False, reason=f"it gives no {self.place.format}")
-            self.attempts.append(detour.to_record(1))
-            if detour.accepted:
-                assert detour.found is not None
-                return self._taken(detour.found, self.folder / "detour")
-        return None
+        folder = self.folder / "detour"
+        ways = reroute.detours(self.found, guilty, folder, self.request, self.context)
+        return self._first((reroute.giving(way, self.place.format) for way in ways), folder)
 
     def _fed_rightly(self, best: Version) -> None:
         """Put what the model is to be fed with beside it, where source or target were fed with something else."""
@@ -296,8 +291,9 @@ class _Restoring:
         sides = [side.preprocessing for side in (pair.source, pair.target) if side is not None and side.preprocessing]
         if not pair.dataset.pictures or fed is None or self.place.format == "torch_function":
             return
-        if any(replace(fed, assumed=()) != replace(side, assumed=(), layout=fed.layout) for side in sides):
-            name = f"{self.place.path.name}.toml"
+        name = f"{self.place.path.name}.toml"
+        stale = self.place.path.with_name(name).exists()  # of an earlier result in this place
+        if stale or any(replace(fed, assumed=()) != replace(side, assumed=(), layout=fed.layout) for side in sides):
             (best.folder / name).write_text(fed.to_toml(), encoding="utf-8")
             self.notes.append(f"what the written target is to be fed with is in {name} beside it")
 
