@@ -85,15 +85,25 @@ def check_local(place: str | Path) -> None:
         )
 
 
-def check_writable(path: Path) -> None:
-    """Raise ``StorageError`` now when a file could not be written to ``path`` later; makes its folder."""
+def check_place(path: Path) -> None:
+    """Raise ``StorageError`` now when a file could not be written to ``path`` later; leaves no trace."""
     check_local(path)
+    folder = next(place for place in path.absolute().parents if place.exists() or place.is_symlink())
+    if not folder.is_dir():
+        raise StorageError(f"cannot write {path}: {folder} is no folder; choose another place")
+    with place_errors(path), tempfile.TemporaryFile(dir=folder):
+        pass
+    if path.is_dir():
+        raise StorageError(f"cannot write {path}: it is a folder; name a file")
+
+
+def check_writable(path: Path) -> None:
+    """As ``check_place``, and makes the folder."""
+    check_place(path)
     with place_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-    if path.is_dir():
-        raise StorageError(f"cannot write {path}: it is a folder; name a file")
 
 
 def write_aside(path: Path, content: str | bytes) -> None:

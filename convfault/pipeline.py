@@ -86,6 +86,7 @@ def repair(request: Request, order: Order | None = None, context: Context | None
     """
     context, order = context or Context(), order or Order()
     order.check()
+    _check_places(request, order)
     found = measure(request, context)
     place = place_for(found.pair.target or _wanted(found), order.out, (found.pair.source,))
     if found.pair.target is not None:
@@ -102,6 +103,18 @@ def repair(request: Request, order: Order | None = None, context: Context | None
         repaired=done.repaired,
         notes=done.notes,
     )
+
+
+def _check_places(request: Request, order: Order) -> None:
+    """Complain of places for the results that cannot be taken, where both models are files, before they are run."""
+    if request.source is None or request.target is None:
+        return
+    source = Model.from_path(request.source, request.weights, request.trust)
+    target = Model.from_path(request.target, trusted=request.trust)
+    place_for(target, order.out, (source,))
+    for file in (*source.files, *target.files):
+        if order.patch is not None and order.patch.resolve() == file.resolve():
+            raise UsageError(f"--patch {order.patch} is a model that is to be compared: name another file")
 
 
 def _wanted(found: Measurement) -> Model:

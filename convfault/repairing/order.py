@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convfault.cache import check_writable
+from convfault.cache import check_place, check_writable
 from convfault.errors import UnknownNameError, UsageError
 
 STRATEGIES = ("parameters", "hyperparameters", "graph", "input", "precision", "tool")
@@ -69,7 +69,7 @@ class Order:
         if self.patch is not None:
             check_writable(self.patch)
         if self.out is not None:
-            check_writable(self.out.with_name(f"{self.out.name}.probe") if self.out.is_dir() else self.out)
+            check_place(self.out / "probe" if self.out.is_dir() else self.out)
 
     def check_size(self, least: int, full: int | None = None) -> None:
         """Raise ``UsageError`` where not even a target of ``least`` bytes keeps the budget; ``full``: all restored."""

@@ -98,6 +98,52 @@ def test_a_folder_where_a_file_is_wanted_is_refused(tmp_path: Path) -> None:
         place_for(Model("m.onnx", "onnx"), tmp_path / "folder.onnx")
 
 
+def test_a_folder_is_refused_with_a_file_to_name(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match=r"it is a folder; name a file, such as .*folder/m\.repaired\.onnx"):
+        place_for(Model("m.onnx", "onnx"), tmp_path / "folder")
+
+
+def test_a_place_within_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("dear")
+    with pytest.raises(StorageError, match="file is no folder; choose another place"):
+        place_for(Model("m.onnx", "onnx"), tmp_path / "file/out.onnx")
+
+
+def test_a_place_in_or_round_a_model_is_refused(tmp_path: Path) -> None:
+    target = Model(str(saved_model(tmp_path / "target")), "saved_model")
+    with pytest.raises(UsageError, match="name a place outside of it"):
+        place_for(target, tmp_path / "target/mended")
+    with pytest.raises(UsageError, match="which is to be compared"):
+        place_for(target, saved_model(tmp_path / "round"), (model(tmp_path / "round/source.onnx"),))
+
+
+def test_data_beside_another_model_is_not_replaced(tmp_path: Path) -> None:
+    from tests import tiny
+
+    (tmp_path / "mine").mkdir()
+    target = Model.from_path(str(tiny.onnx_model(tmp_path / "mine", external=True)))
+    assert place_for(target, tmp_path / "mine/out.onnx").path.name == "out.onnx"
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / target.files[1].name).write_bytes(b"theirs")
+    with pytest.raises(StorageError, match="is in the way, which belongs to another model"):
+        place_for(target, tmp_path / "theirs/out.onnx")
+    with Place(tmp_path / "theirs/out.onnx", "onnx").scratch() as folder:
+        for name in ("out.onnx", target.files[1].name):
+            (folder / name).write_bytes(b"ours")
+        with pytest.raises(StorageError, match="is in the way"):
+            Place(tmp_path / "theirs/out.onnx", "onnx").publish(folder)
+    assert list(files(tmp_path / "theirs")) == [target.files[1].name]
+
+
+def test_looking_at_a_place_makes_no_folder_and_an_unused_one_goes(tmp_path: Path) -> None:
+    place = place_for(Model("m.onnx", "onnx"), tmp_path / "deep/er/out.onnx")
+    assert list(tmp_path.iterdir()) == []
+    with place.scratch():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_place_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(StorageError, match="cannot write"):
         place_for(Model("m.onnx", "onnx"), Path("/proc/nowhere/out.onnx"))

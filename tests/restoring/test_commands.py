@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from convfault.cache import Cache
+from tests import tiny
 from tests.test_cli import Runner, refused
 
 Faulty = Callable[..., Path]
@@ -81,16 +82,71 @@ def test_without_a_place_the_result_is_in_this_folder(
         (["--json", "/proc/nowhere/report.json"], "cannot write"),
         (["--out", "out.onnx"], "the wrong name"),
         (["--out", "TARGET"], "never overwritten"),
+        (["--out", "."], "it is a folder; name a file, such as target.repaired.tflite"),
+        (["--out", "TARGET/out.tflite"], "is no folder"),
+        (["--patch", "TARGET"], "name another file"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exits_2(
     command: Runner, tiny_onnx: Path, tiny_tflite: Path, data: Path, arguments: list[str], said: str
 ) -> None:
     target = Path(shutil.copy(tiny_tflite, command.folder / "target.tflite"))
-    given = [str(target) if text == "TARGET" else text for text in arguments]
+    given = [text.replace("TARGET", str(target)) for text in arguments]
     refused(command("repair", tiny_onnx, target, "--data", data, *given), said)
     assert target.read_bytes() == tiny_tflite.read_bytes()
     assert [path.name for path in command.folder.iterdir()] == ["target.tflite"]
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("custom.tflite", "needs the operator Cholesky"),
+        ("cut.tflite", "is it complete"),
+        ("cut.onnx", "is it complete"),
+        ("damaged.keras", "is it complete"),
+        ("cut.keras", "truncated or damaged archive"),
+    ],
+)
+def test_a_model_that_cannot_be_read_is_one_sentence_and_exits_2(
+    command: Runner, tiny_onnx: Path, tiny_tflite: Path, data: Path, side: str, broken: str, said: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    path = folder / broken
+    path.write_bytes(spoilt(broken, tiny_onnx, tiny_tflite, folder))
+    models = (path, tiny_onnx) if side == "source" else (tiny_onnx, path)
+    refused(command("repair", *models, "--data", data, "--out", f"mended{models[1].suffix}"), said)
+    assert not list(command.folder.glob("mended*"))
+
+
+def spoilt(name: str, tiny_onnx: Path, tiny_tflite: Path, folder: Path) -> bytes:
+    """A model with an operator that no runtime has, half a model, or one with a hole."""
+    if name == "custom.tflite":
+        return custom()
+    whole = {".onnx": tiny_onnx, ".tflite": tiny_tflite}.get(Path(name).suffix)
+    content = (whole or tiny.keras_model(folder)).read_bytes()
+    if name.startswith("cut"):
+        return content[: len(content) // 2]
+    middle = len(content) // 2
+    return content[:middle] + bytes(200) + content[middle + 200 :]
+
+
+def custom() -> bytes:
+    """A TFLite file with an operator of TensorFlow's."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 16, 16, 3), tf.float32)])
+    def function(picture: object) -> object:
+        return tf.linalg.cholesky(tf.reshape(picture[..., 0], (1, 16, 16)))
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    converter.allow_custom_ops = True
+    return bytes(converter.convert())
+
+
+def test_a_target_without_a_source_is_one_sentence(command: Runner, tiny_tflite: Path, data: Path) -> None:
+    refused(command("repair", tiny_tflite, "--data", data), "give a second model file, or --dst to convert it here")
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,17 @@ def test_a_target_that_agrees_is_copied_byte_for_byte(
     assert "copied" in report.repaired["notes"][0]  # type: ignore[index]
 
 
+def test_a_result_replaces_an_older_one_with_its_side_file(
+    repair: Repair, tiny_onnx: Path, tiny_tflite: Path, result: Path
+) -> None:
+    result.mkdir()
+    (result / "mended.tflite").write_bytes(b"old")
+    (result / "mended.tflite.toml").write_text(Preprocessing(size=(16, 16), channels="bgr").to_toml())
+    report = repair(tiny_onnx, tiny_tflite, data=None, limit=12, preprocessing="scale = 0.05")
+    assert report.exit_code == 0
+    assert Preprocessing.from_toml(result / "mended.tflite.toml").channels == "rgb"
+
+
 def test_a_target_that_agrees_is_copied_with_what_lies_beside_it(
     repair: Repair, tiny_onnx: Path, tmp_path: Path, result: Path
 ) -> None:
