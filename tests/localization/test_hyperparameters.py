@@ -87,6 +87,18 @@ WINDOWS: list[tuple[str, str, Graph, Graph]] = [
         windowed("average_pool", ((1, 1), (1, 1)), 3, 1, count_padding=True, divisor=5),
         windowed("average_pool", ((1, 1), (1, 1)), 3, 1, count_padding=False),
     ),
+    (
+        "ceil_mode",
+        "torch",
+        windowed("average_pool", ((1, 2), (1, 2)), 3, 2, 6, count_padding=True, uncounted=((0, 1), (0, 1))),
+        windowed("average_pool", ((1, 2), (1, 2)), 3, 2, 6, count_padding=True),
+    ),
+    (
+        "count_include_pad",
+        "torch",
+        windowed("average_pool", ((1, 2), (1, 2)), 3, 2, 6, count_padding=True, uncounted=((0, 1), (0, 1))),
+        windowed("average_pool", ((1, 2), (1, 2)), 3, 2, 6, count_padding=False),
+    ),
 ]  # fmt: skip
 
 

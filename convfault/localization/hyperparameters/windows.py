@@ -38,8 +38,11 @@ def window_attributes(case: Case, source: Layer, target: Layer) -> Iterator[Attr
         yield _groups(source, target)
     if _differs(source, target, "divisor"):
         yield _divisor(source, target)
-    elif _differs(source, target, "count_padding") and NONE not in (source["padding"], target["padding"]):
-        yield _counting(source, target)
+    elif NONE not in (source.hyperparameters.get("padding"), target.hyperparameters.get("padding")):
+        if _differs(source, target, "count_padding"):
+            yield _counting(source, target)
+        elif _differs(source, target, "uncounted"):
+            yield _counting_beyond(source, target)
 
 
 def _effective(graph: Graph, layer: Layer) -> Layer:
@@ -69,7 +72,7 @@ def _geometry(case: Case, source: Layer, target: Layer) -> Attribute:
     names = [name for name in GEOMETRY if _differs(source, target, name)]
     values = {name: source[name] for name in names}
     if source.kind == "average_pool" and "padding" in names:
-        values["count_padding"] = source["count_padding"]
+        values |= _counted(source)
     first = names[0]
     graphs = (case.source.graph, case.target.graph)
     pictures = [graph[layer.inputs[0]].shape[1:3] for graph, layer in zip(graphs, (source, target), strict=True)]
@@ -212,7 +215,7 @@ def _divisor(source: Layer, target: Layer) -> Attribute:
     expected, actual = (layer.hyperparameters.get("divisor") for layer in (source, target))
     texts = ["the number of its pixels" if value is None else f"{value:g}" for value in (expected, actual)]
     phrase = f"The sum over each window is divided by {texts[1]} instead of {texts[0]}."
-    values = {"divisor": expected, "count_padding": source["count_padding"]}
+    values = {"divisor": expected} | _counted(source)
     evidence = {"spelled": {"torch": f"divisor_override={actual} instead of {expected}"}}
     return Attribute("divisor", "divisor_override", values, expected, actual, phrase, evidence)
 
@@ -222,6 +225,20 @@ def _counting(source: Layer, target: Layer) -> Attribute:
     phrase = "The average counts the padding, which the source leaves out." if actual else (
         "The average leaves out the padding, which the source counts."
     )  # fmt: skip
-    values = {"count_padding": expected}
+    values = _counted(source)
     evidence = {"spelled": {"torch, onnx": f"count_include_pad={actual} instead of {expected}"}}
     return Attribute("count_include_pad", "count_include_pad", values, expected, actual, phrase, evidence)
+
+
+def _counted(source: Layer) -> dict[str, Any]:
+    """What an average counts: None takes an attribute away that a layer may lack."""
+    return {"count_padding": source["count_padding"], "uncounted": source.hyperparameters.get("uncounted")}
+
+
+def _counting_beyond(source: Layer, target: Layer) -> Attribute:
+    """Windows that reach beyond the padding, as ceiling mode lets them: torch's averages leave out what lies there."""
+    expected, actual = (layer.hyperparameters.get("uncounted") or NONE for layer in (source, target))
+    texts = ["all of it" if edge == NONE else f"not {edges(edge)}" for edge in (expected, actual)]
+    phrase = f"Of the padding the average counts {texts[1]}, where the source counts {texts[0]} (ceil_mode)."
+    evidence = {"spelled": {"torch": f"ceil_mode={actual != NONE} instead of {expected != NONE}"}}
+    return Attribute("ceil_mode", "ceil_mode", _counted(source), expected, actual, phrase, evidence)
