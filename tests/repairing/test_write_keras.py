@@ -167,6 +167,7 @@ def every_sort(graph: Graph) -> list[list[Edit]]:
         [SetHyperparameters(stem.id, {"padding": ((1, 0), (1, 0))})],
         [SetHyperparameters(pool.id, window)],
         [Insert(replace(before, kind="slice", hyperparameters=spans))],
+        [Insert(Layer("normal", "normalize", (stem.id,), stem.shape, hyperparameters={"axes": (3,), "epsilon": 0.1}))],
         [Insert(behind)],
         [Insert(before), Insert(replace(behind, kind="leaky_relu", hyperparameters={"slope": 0.3}, parameters={}))],
         [Insert(Layer("last", "sigmoid", (end.id,), end.shape))],

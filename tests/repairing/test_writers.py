@@ -152,7 +152,12 @@ def _edits(source: View) -> list[list[Edit]]:
     classes = {"weights": Parameter(np.eye(10, dtype=np.float32)[:, ::-1]), "bias": Parameter(np.zeros(10, np.float32))}
     zoomed = {"method": "nearest_neighbor", "coordinates": "half_pixel", "rounding": "round_prefer_floor"}
     zoomed |= {"size": (height, width), "scales": (1.7, 1.7), "cubic_alpha": 0.0}
+    normal = Layer("normal", "normalize", (convolution.id,), convolution.shape)
     return [
+        [Insert(replace(normal, hyperparameters={"axes": (1, 2), "epsilon": 0.1}), reading)],
+        [Insert(replace(normal, hyperparameters={"axes": (1, 2, 3), "epsilon": 0.1, "groups": 2}), reading)],
+        [Insert(replace(before, kind="swish"))],
+        [Insert(replace(before, kind="hard_swish"))],
         [Insert(replace(before, kind="slice", hyperparameters=spans))],
         [Insert(replace(before, kind="resize", hyperparameters=zoomed))],
         [Insert(replace(before, kind="convolution", hyperparameters=window, parameters=mixing))],

@@ -8,16 +8,19 @@ reads any more go.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from convfault.relax.graph import Graph, Layer
 from convfault.relax.kinds import WINDOWED
+from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.document import Document, Value
 from convfault.repairing.writers.layers import LayerRefusal, describe, refusals, same
 from convfault.repairing.writers.outputs import set_outputs
 from convfault.repairing.writers.site_of import flattened_rows
+from convfault.repairing.writers.spelled_out import spelled_out
 
 
 class Surgery:
@@ -190,9 +193,21 @@ class Surgery:
     def _emitted(self, layer: Layer) -> Value:
         if layer.kind in {"input", "opaque"}:
             raise LayerRefusal(layer.id, f"{layer.kind} '{layer.native.tensor}' cannot be computed anew")
-        inputs = [self.value(name) for name in layer.inputs]
+        inputs = {name: (self.value(name), self.after[name].shape) for name in layer.inputs}
         with refusals(layer):
-            return self.document.emit(layer, inputs, [self.after[name].shape for name in layer.inputs])
+            try:
+                return self._operator(layer, inputs)
+            except Refusal:
+                parts = spelled_out(layer, self.after[layer.inputs[0]].shape) if layer.inputs else ()
+                if not parts:
+                    raise
+            for part in parts:
+                inputs[part.id] = (self._operator(part, inputs), part.shape)
+            return inputs[parts[-1].id][0]
+
+    def _operator(self, layer: Layer, inputs: Mapping[str, tuple[Value, tuple[int, ...]]]) -> Value:
+        read = [inputs[name] for name in layer.inputs]
+        return self.document.emit(layer, [value for value, _ in read], [shape for _, shape in read])
 
     def _compute(self, layer: Layer) -> None:
         """Compute a layer anew, in the tensor that held it if it was the last to do so."""

@@ -13,6 +13,7 @@ from convfault.repairing.writers.onnx.values import attributes, set_attributes
 from convfault.repairing.writers.site_of import Linear, flattened_rows, puts_for
 
 WINDOWS = {"convolution": {"Conv"}, "max_pool": {"MaxPool"}, "average_pool": {"AveragePool"}}
+NORMALIZATIONS = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
 CHANGEABLE = {"strides", "padding", "dilation", "size", "count_padding"}
 DEFAULTS: dict[str, Any] = {
     "strides": [1, 1],
@@ -30,6 +31,8 @@ def patch(document: OnnxDocument, graph: Graph, after_graph: Graph, before: Laye
         return False
     if any(before.parameters[n].values.shape != after.parameters[n].values.shape for n in before.parameters):
         return False
+    if before.kind == "normalize":
+        return _set_epsilon(document, before, after)
     names = {*before.hyperparameters, *after.hyperparameters}
     changed = {name for name in names if before.hyperparameters.get(name) != after.hyperparameters.get(name)}
     windowed = before.kind in WINDOWS
@@ -49,6 +52,17 @@ def patch(document: OnnxDocument, graph: Graph, after_graph: Graph, before: Laye
         _set_window(document, node, before, after)
     for put in puts:
         document.put(put.node, put.slot, put.values)
+    return True
+
+
+def _set_epsilon(document: OnnxDocument, before: Layer, after: Layer) -> bool:
+    """Another epsilon in an operator that normalizes as a whole."""
+    epsilon = {"epsilon": after["epsilon"]}
+    node = next((node for node in document.of(before) if node.type in NORMALIZATIONS), None)
+    if node is None or {**before.hyperparameters, **epsilon} != dict(after.hyperparameters):
+        return False
+    document.note(node.name, "epsilon", before["epsilon"], after["epsilon"])
+    set_attributes(node, {"epsilon": float(after["epsilon"])})
     return True
 
 
