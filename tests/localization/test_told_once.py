@@ -189,3 +189,33 @@ def test_another_slope_of_a_hard_sigmoid_is_told_once_at_the_activation(slope: f
 def test_scaled_weights_before_a_hard_sigmoid_stay_a_matter_of_weights() -> None:
     found = suspects(case_of(gated(1 / 6), gated(1 / 6, gain=1.2)))
     assert {suspect.kind for suspect in found} == {"parameters"}
+
+
+def dense_block(order: tuple[int, ...], last: tuple[int, ...] = (0, 1)) -> Graph:
+    """Two convolutions, each appended to what it reads: the second concatenation holds the parts of the first."""
+    sketch = Sketch(1, 6, 6, 4)
+    first = sketch.convolution(sketch.source, filters=4)
+    parts = (sketch.source, first)
+    joined = sketch.layer("concat", [parts[place] for place in order], (1, 6, 6, 8), axis=3)
+    second = sketch.convolution(joined, filters=4)
+    both = (joined, second)
+    outer = sketch.layer("concat", [both[place] for place in last], (1, 6, 6, 12), axis=3)
+    third = sketch.convolution(outer, filters=4)
+    for name, seed in ((first, 1), (second, 2), (third, 3)):
+        layer = sketch.layers[name]
+        values = {key: item.with_values(drawn(*item.values.shape, seed=seed)) for key, item in layer.parameters.items()}
+        sketch.put(replace(layer, parameters=values))
+    return normalized(sketch.ending(sketch.layer("tanh", third, (1, 6, 6, 4))))
+
+
+def test_a_concatenation_in_the_wrong_order_that_others_read_is_told_once() -> None:
+    made = case_of(dense_block((0, 1)), dense_block((1, 0)))
+    (suspect,) = suspects(made)
+    assert (suspect.kind, suspect.cause) == ("graph", "input_order")
+    assert len(made.target.graph[str(suspect.target)].inputs) == 2
+    assert cured(made, [suspect])
+
+
+def test_two_concatenations_in_the_wrong_order_are_told_both() -> None:
+    found = suspects(case_of(dense_block((0, 1)), dense_block((1, 0), (1, 0))))
+    assert [suspect.cause for suspect in found] == ["input_order", "input_order"]

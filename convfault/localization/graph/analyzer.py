@@ -21,6 +21,7 @@ from convfault.localization.graph.absorbed import absorbing
 from convfault.localization.graph.causes import CAUSES, explained, named
 from convfault.localization.graph.contrast import Contrast, cause_of, moved, near, principal
 from convfault.localization.graph.flattening import flattening_order
+from convfault.localization.graph.nested import told_once
 from convfault.localization.graph.pairing import Pairing
 from convfault.localization.graph.regions import regions, together
 from convfault.localization.graph.spelling import Spelling
@@ -42,7 +43,7 @@ def examine(case: Case) -> list[Suspect]:
     """The suspects of the graph, in the source's order."""
     pairing = Pairing(case.source.graph, case.target.graph, case.alignment)
     work = Examination(case, pairing)
-    return [*work.suspects(), *_inputs(pairing), *_flattenings(pairing)]
+    return [*told_once(pairing, list(work.suspects())), *_inputs(pairing), *_flattenings(pairing)]
 
 
 class Examination:
