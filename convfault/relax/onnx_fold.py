@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convfault.relax.onnx_windows import pad_explicitly, size_explicitly, split_sequences
+from convfault.relax.onnx_windows import close_windows, is_open, pad_explicitly, size_explicitly, split_sequences
 
 FOLDED = frozenset(
     {
@@ -37,7 +37,11 @@ def fold_sizes(model: Any) -> None:
     wide a padding is that is given as a word.
     """
     words = any(item.name == "auto_pad" and item.s != b"NOTSET" for node in model.graph.node for item in node.attribute)
-    if not words and not any(node.op_type in STARTS for node in model.graph.node):
+    if (
+        not words
+        and not any(is_open(node) for node in model.graph.node)
+        and not any(node.op_type in STARTS for node in model.graph.node)
+    ):
         return
     constants, shapes = _constants(model.graph), _shapes(model)
     for _ in range(len(model.graph.node)):
@@ -53,6 +57,7 @@ def fold_sizes(model: Any) -> None:
             constants = _constants(model.graph)
         shapes = _shapes(model)
     pad_explicitly(model.graph, shapes)
+    close_windows(model.graph, shapes)
 
 
 def _choose_branches(graph: Any, constants: Values) -> bool:

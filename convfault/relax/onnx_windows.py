@@ -36,6 +36,38 @@ def pad_explicitly(graph: Any, shapes: Mapping[str, Sequence[int]]) -> None:
         node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
 
 
+def is_open(node: Any) -> bool:
+    """Whether it is an ``LpPool`` whose last window may lie beyond the edge."""
+    return node.op_type == "LpPool" and any(item.name == "ceil_mode" and item.i for item in node.attribute)
+
+
+def close_windows(graph: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Pad what ``LpPool`` with ``ceil_mode`` reads up to the end of its last window, in place.
+
+    TVM takes it for an average times the size of a window, and an average of a window that lies beyond the edge is
+    divided by the pixels inside; zeros change no sum.
+    """
+    import onnx
+
+    for node in graph.node:
+        if not is_open(node) or node.input[0] not in shapes:
+            continue
+        found = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        kernel = found["kernel_shape"]
+        ones = [1] * len(kernel)
+        pads = list(found.get("pads") or [0] * 2 * len(kernel))
+        sides = shapes[node.input[0]][-len(kernel) :]
+        windows = zip(sides, kernel, found.get("strides", ones), found.get("dilations", ones), strict=True)
+        for axis, (side, size, stride, dilation) in enumerate(windows):
+            span, begin = (size - 1) * dilation + 1, pads[axis]
+            last = -(-(side + begin + pads[axis + len(kernel)] - span) // stride)
+            last -= last * stride >= side + begin  # one that begins behind the picture is left out
+            pads[axis + len(kernel)] = max(pads[axis + len(kernel)], last * stride + span - side - begin)
+        kept = [item for item in node.attribute if item.name not in {"ceil_mode", "pads"}]
+        del node.attribute[:]
+        node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
+
+
 def size_explicitly(graph: Any, constants: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, Sequence[int]]) -> bool:
     """Give one ``Resize`` whose scales make whole sides its result's size instead, in place; whether there was one.
 

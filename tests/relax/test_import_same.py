@@ -182,6 +182,25 @@ def test_paddings_as_a_word_are_numbers(tmp_path: Path) -> None:
     answers_like(graph, PICTURE, onnxruntime.InferenceSession(model.path).run(None, {"x": PICTURE})[0])
 
 
+@pytest.mark.parametrize("window", [(2, 2, 0, 1), (2, 3, 1, 2), (3, 3, 1, 1), (3, 2, 0, 1), (3, 3, 0, 2)])
+def test_a_power_pool_whose_last_window_lies_beyond_the_edge_sums_what_is_there(
+    tmp_path: Path, window: tuple[int, int, int, int]
+) -> None:
+    import onnx
+    import onnxruntime
+    from onnx import helper
+
+    size, stride, pad, dilation = window
+    settings = {"kernel_shape": [size] * 2, "strides": [stride] * 2, "pads": [pad] * 4, "dilations": [dilation] * 2}
+    values = RNG.standard_normal((1, 4, 9, 10)).astype(np.float32)
+    model = onnx_file(tmp_path, [helper.make_node("LpPool", ["x"], ["y"], ceil_mode=1, **settings)], values.shape, {})
+    proto = onnx.load(model.path)
+    proto.opset_import[0].version = 18  # since then it has ceil_mode
+    onnx.save(proto, model.path)
+    wanted = onnxruntime.InferenceSession(model.path).run(None, {"x": values})[0]
+    answers_like(canonical(import_model(model)), values, wanted)
+
+
 def test_the_branch_that_runs_is_imported_and_one_that_the_picture_chooses_is_a_hole(tmp_path: Path) -> None:
     from onnx import TensorProto, helper
 
