@@ -151,6 +151,8 @@ def test_advice_tells_when_nothing_helps() -> None:
 
 
 def test_a_real_conversion_is_tried_without_the_option_that_rounds_it(tmp_path: Path) -> None:
+    for name in ("tensorflow", "tvm", "ai_edge_litert"):
+        pytest.importorskip(name)
     np.savez(tmp_path / "data.npz", images=tiny.pictures(8, seed=5))
     report = convfault.localize(
         tiny.keras_model(tmp_path),

@@ -20,20 +20,24 @@ CLEARLY = 0.1
 
 RUNTIME, IMPORT = "runtime", "import"
 
+KERNEL, READING = "kernel", "reading"
+"""What a runtime may have in common with one of the two sides, for which it then has no vote."""
+
 
 @dataclass(frozen=True)
 class Ballot:
     """One runtime's vote on a layer whose native value is not what the graph gives on the same input.
 
-    ``runs`` is ``operator`` or ``layer``. ``own``: the runtime is the one in question, given the operator alone.
-    ``from_native`` and ``from_graph`` are the largest differences from both answers, None where it could not run, for
-    the ``reason`` given.
+    ``runs`` is ``operator`` or ``layer``. ``shares``: ``kernel`` for the runtime in question, given the operator alone,
+    and those that may compute by the same kernels; ``reading`` for TVM, which reads the file by the importers that the
+    graph comes from. ``from_native`` and ``from_graph`` are the largest differences from both answers, None where it
+    could not run, for the ``reason`` given.
     """
 
     runtime: str
     runs: str
     version: str = ""
-    own: bool = False
+    shares: str = ""
     from_native: float | None = None
     from_graph: float | None = None
     reason: str = ""
@@ -56,6 +60,7 @@ class Ballot:
             "from_native": _finite(self.from_native),
             "from_graph": _finite(self.from_graph),
             "sides_with": self.side,
+            "shares": self.shares,
             "reason": self.reason,
         }
 
@@ -63,19 +68,29 @@ class Ballot:
 def decided(ballots: Sequence[Ballot]) -> str | None:
     """``runtime``: the native kernel is wrong; ``import``: the graph is; None: the votes do not tell.
 
-    What the runtime in question answers to the operator alone is no vote for itself. When it answers otherwise there
-    than in the whole model, though, it contradicts itself.
+    What shares a kernel with the runtime in question does not vote for it. When it answers as the graph does, though,
+    the runtime contradicts itself. What shares the reading with the graph does not vote for the graph.
     """
-    if any(ballot.own and ballot.side == GRAPH for ballot in ballots):
+    if any(ballot.shares == KERNEL and ballot.side == GRAPH for ballot in ballots):
         return RUNTIME
     for runs in (OPERATOR, LAYER):
-        sides = [ballot.side for ballot in ballots if ballot.runs == runs and not ballot.own]
-        native, graph = sides.count(NATIVE), sides.count(GRAPH)
+        votes = [ballot for ballot in ballots if ballot.runs == runs]
+        native = sum(ballot.side == NATIVE and ballot.shares != KERNEL for ballot in votes)
+        graph = sum(ballot.side == GRAPH and ballot.shares != READING for ballot in votes)
         if native > graph:
             return IMPORT
         if graph > native and runs == OPERATOR:  # of the layer as the graph has it, that is no surprise
             return RUNTIME
     return None
+
+
+def sure(ballots: Sequence[Ballot]) -> bool:
+    """Whether a decision against the native kernel does not hang on one vote: others have faults, too."""
+    votes = [ballot for ballot in ballots if ballot.runs == OPERATOR]
+    if any(ballot.shares == KERNEL and ballot.side == GRAPH for ballot in votes):
+        return True
+    native = sum(ballot.side == NATIVE and ballot.shares != KERNEL for ballot in votes)
+    return sum(ballot.side == GRAPH and ballot.shares != READING for ballot in votes) - native > 1
 
 
 def told(ballots: Sequence[Ballot]) -> str:

@@ -31,8 +31,8 @@ TELLING = 0.1
 """The first layer that deviates at least by this share of what any deviates by is where it begins: before it there may
 be one that is little more than rounded."""
 
-UNSURE, VOTED = 0.6, 0.95
-"""Confidence in a wrong kernel without a vote, and with one."""
+UNSURE, ONE_VOTE, SURE = 0.6, 0.8, 0.95
+"""Confidence in a wrong kernel without a vote, by a single one, and by more."""
 
 Outputs = tuple[Array, ...]
 Replay = Callable[[Subject, str], Sequence[Ballot]]
@@ -164,8 +164,8 @@ def _misread(subject: Subject, doubt: Doubt) -> str:
 def _wrong_kernel(subject: Subject, doubt: Doubt, error: float) -> tuple[str, Suspect, Doubt]:
     framework, kind = subject.model.framework, subject.graph[doubt.layer].kind
     note = f"the {doubt.side}'s native run deviates by {error:.2g} at '{doubt.place}' ({kind}) from what the model says"
-    voted = doubt.outcome == RUNTIME
-    who = f"{framework}'s kernel is wrong" if voted else f"{framework}'s kernel is wrong, or the import is"
+    sure = doubt.outcome == RUNTIME and ballot.sure(doubt.ballots)
+    who = f"{framework}'s kernel is wrong" if sure else f"{framework}'s kernel is wrong, or the import is"
     votes = ballot.told(doubt.ballots)
     evidence: dict[str, Any] = {"local_error": error}
     if doubt.ballots:
@@ -178,7 +178,7 @@ def _wrong_kernel(subject: Subject, doubt: Doubt, error: float) -> tuple[str, Su
         source=doubt.layer if doubt.side == "source" else None,
         target=doubt.layer if doubt.side == "target" else None,
         evidence=evidence,
-        confidence=VOTED if voted else UNSURE,
+        confidence=SURE if sure else ONE_VOTE if doubt.outcome == RUNTIME else UNSURE,
     )
     return note, suspect, doubt
 

@@ -15,11 +15,11 @@ Records = Sequence[Mapping[str, Any]]
 TABLED = frozenset({"votes", "trials"})
 """Evidence that these tables show."""
 
-REASON = 120
+REASON = 90
 """Characters of a reason, the rest being in the JSON report."""
 
-RUNS = {"operator": "the model's own operator", "layer": "the layer as convfault reads it"}
-SIDES = {"native": "the runtime in question", "graph": "convfault's reading", "neither": "neither"}
+RUNS = {"operator": "the operator", "layer": "the layer as read"}
+SIDES = {"native": "native run", "graph": "convfault", "neither": "neither"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def votes(records: Records, place: str = "") -> SmallTable | None:
     if not records:
         return None
     heading = f"'{place}' alone, on the same input" if place else "The layer alone, on the same input"
-    head = ("runtime", "given", "off from the native run", "off from convfault", "sides with")
+    head = ("runtime", "given", "off native run", "off convfault", "sides with")
     return SmallTable(heading, head, tuple(_vote(record) for record in records))
 
 

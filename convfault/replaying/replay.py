@@ -22,7 +22,7 @@ from convfault.localization.kernels import Alone, alone, like
 from convfault.process import Job
 from convfault.relax import store
 from convfault.relax.graph import Array, Graph, Layer
-from convfault.replaying.runtimes import RUNTIMES, Runtime
+from convfault.replaying.runtimes import FOR_LAYERS, RUNTIMES, Runtime
 
 SECONDS = 120.0
 """For one runtime, its start included."""
@@ -115,7 +115,7 @@ def _layer(subject: Subject, known: Alone, folder: Path) -> Trial:
     outcome = process.run(Job("convfault.replaying.writing:run", arguments, "write the layer", seconds=SECONDS))
     if outcome.status != "ok":
         raise _CannotReplayError(LAYER, outcome.message)
-    return Trial(LAYER, outcome.value, given, RUNTIMES["onnx"])
+    return Trial(LAYER, outcome.value, given, FOR_LAYERS)
 
 
 def _kept(given: Given, place: Path) -> Path:
@@ -127,7 +127,7 @@ def _kept(given: Given, place: Path) -> Path:
 
 
 def _vote(trial: Trial, runtime: Runtime, known: Alone, folder: Path) -> Ballot:
-    own = runtime.own and trial.runs == OPERATOR
+    shares = runtime.shares if trial.runs == OPERATOR else ""
     handle, answer = tempfile.mkstemp(dir=folder, suffix=".npy")
     os.close(handle)
     arguments = {"model": trial.model, "given": str(trial.given), "function": runtime.function, "answer": answer}
@@ -140,10 +140,10 @@ def _vote(trial: Trial, runtime: Runtime, known: Alone, folder: Path) -> Ballot:
     )
     outcome = process.run(job)
     if outcome.status != "ok":
-        return Ballot(runtime.name, trial.runs, own=own, reason=outcome.message)
+        return Ballot(runtime.name, trial.runs, shares=shares, reason=outcome.message)
     values = _viewed(np.load(answer, allow_pickle=False), trial, known)
     differences = largest_difference(known.native, values), largest_difference(known.expected, values)
-    return Ballot(runtime.name, trial.runs, outcome.value["version"], own, *differences)
+    return Ballot(runtime.name, trial.runs, outcome.value["version"], shares, *differences)
 
 
 def _viewed(values: Array, trial: Trial, known: Alone) -> Array:

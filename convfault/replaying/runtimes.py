@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from convfault.converters import route
 from convfault.errors import UsageError
 from convfault.frameworks import FRAMEWORKS
+from convfault.localization.ballot import KERNEL, READING
 from convfault.model import Model, TensorSpec
 from convfault.relax.graph import Array
 
@@ -20,42 +22,52 @@ Given = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Runtime:
-    """``function`` runs a model in it, ``module:function``; ``own``: it is the one that runs such a file anyway."""
+    """``function`` runs a model in it, ``module:function``.
+
+    ``shares``: ``kernel`` for the one that runs such a file anyway, and where a setting of it may leave the kernel as
+    it is; ``reading`` where the file is read by our importers.
+    """
 
     name: str
     function: str
-    own: bool = False
+    shares: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 HERE = "convfault.replaying.runtimes"
-TVM = Runtime("TVM", f"{HERE}:tvm")
+TVM = Runtime("TVM", f"{HERE}:tvm", shares=READING)
+TF2ONNX = Runtime("onnxruntime (by tf2onnx)", f"{HERE}:by_tf2onnx")
 TENSORFLOW = (
-    Runtime("TensorFlow", f"{HERE}:native", own=True),
-    Runtime("TensorFlow without oneDNN", f"{HERE}:native", environment={"TF_ENABLE_ONEDNN_OPTS": "0"}),
+    Runtime("TensorFlow", f"{HERE}:native", shares=KERNEL),
+    Runtime("TensorFlow without oneDNN", f"{HERE}:native", shares=KERNEL, environment={"TF_ENABLE_ONEDNN_OPTS": "0"}),
     Runtime("XLA", f"{HERE}:xla"),
+    TF2ONNX,
     TVM,
 )
 KERAS = (
-    Runtime("Keras on TensorFlow", f"{HERE}:native", own=True),
+    Runtime("Keras on TensorFlow", f"{HERE}:native", shares=KERNEL),
     Runtime("Keras on PyTorch", f"{HERE}:keras_on_torch", environment={"KERAS_BACKEND": "torch"}),
+    TF2ONNX,
     TVM,
 )
 RUNTIMES: Mapping[str, tuple[Runtime, ...]] = {
     "onnx": (
-        Runtime("onnxruntime", f"{HERE}:native", own=True),
+        Runtime("onnxruntime", f"{HERE}:native", shares=KERNEL),
         Runtime("onnx.reference", f"{HERE}:onnx_reference"),
+        Runtime("PyTorch (by onnx2torch)", f"{HERE}:by_onnx2torch"),
         TVM,
     ),
     "tflite": (
-        Runtime("LiteRT", f"{HERE}:native", own=True),
-        Runtime("LiteRT without XNNPACK", f"{HERE}:tflite_builtin"),
+        Runtime("LiteRT", f"{HERE}:native", shares=KERNEL),
+        Runtime("LiteRT without XNNPACK", f"{HERE}:tflite_builtin", shares=KERNEL),
         Runtime("LiteRT's reference kernels", f"{HERE}:tflite_reference"),
+        TF2ONNX,
         TVM,
     ),
     "pt2": (
-        Runtime("PyTorch", f"{HERE}:native", own=True),
-        Runtime("PyTorch without oneDNN", f"{HERE}:torch_plain"),
+        Runtime("PyTorch", f"{HERE}:native", shares=KERNEL),
+        Runtime("PyTorch without oneDNN", f"{HERE}:torch_plain", shares=KERNEL),
+        Runtime("onnxruntime (by torch.onnx)", f"{HERE}:by_torch_onnx"),
         TVM,
     ),
     "frozen_graph": TENSORFLOW,
@@ -64,6 +76,9 @@ RUNTIMES: Mapping[str, tuple[Runtime, ...]] = {
     "keras_h5": KERAS,
 }
 """By format of the model: what has kernels of its own for it."""
+
+FOR_LAYERS = tuple(runtime for runtime in RUNTIMES["onnx"] if runtime.function != f"{HERE}:by_onnx2torch")
+"""What runs a layer that was written to an ONNX file."""
 
 
 def run(model: Mapping[str, Any], given: str, function: str, answer: str) -> dict[str, Any]:
@@ -94,6 +109,31 @@ def torch_plain(model: Model, given: Given) -> tuple[str, list[Array]]:
 
     with torch.backends.mkldnn.flags(enabled=False):
         return _by_adapter("torch", model, given)
+
+
+def by_torch_onnx(model: Model, given: Given) -> tuple[str, list[Array]]:
+    """By onnxruntime, of what PyTorch's own exporter makes of it."""
+    return _converted("torch>onnx:torch_onnx", model, given)
+
+
+def by_onnx2torch(model: Model, given: Given) -> tuple[str, list[Array]]:
+    """By PyTorch, of what onnx2torch makes of it."""
+    return _converted("onnx>torch:onnx2torch", model, given)
+
+
+def by_tf2onnx(model: Model, given: Given) -> tuple[str, list[Array]]:
+    """By onnxruntime, of what tf2onnx makes of it."""
+    return _converted(f"{model.framework}>onnx:tf2onnx", model, given)
+
+
+def _converted(way: str, model: Model, given: Given) -> tuple[str, list[Array]]:
+    """By another framework's runtime, after a conversion: whoever wrote the tool read the operator for himself."""
+    converter = route.parse(way).hops[0].converter
+    source = model.with_signature(FRAMEWORKS[model.framework].signature(model))
+    module, _, name = converter.convert.partition(":")
+    path = Path(model.path).with_name(f"converted_{converter.filename}")
+    getattr(importlib.import_module(module), name)(source, str(path), converter.with_defaults({}))
+    return native(Model(str(path), converter.target_format), given)
 
 
 def onnx_reference(model: Model, given: Given) -> tuple[str, list[Array]]:

@@ -55,11 +55,12 @@ def voted(case: Case, tvm_off: float = 0.0, replay: blame.Replay | None = None) 
 
 
 def for_native(subject: Subject, layer: str) -> list[Ballot]:
-    return [Ballot("onnx.reference", OPERATOR, "1", False, 0.0, 0.5), Ballot("TVM", OPERATOR, "1", False, 0.0, 0.5)]
+    return [Ballot("onnx.reference", OPERATOR, "1", "", 0.0, 0.5), Ballot("TVM", OPERATOR, "1", "", 0.0, 0.5)]
 
 
 def for_graph(subject: Subject, layer: str) -> list[Ballot]:
-    return [Ballot("onnx.reference", OPERATOR, "1", False, 0.5, 0.0), Ballot("TVM", OPERATOR, reason="not installed")]
+    votes = [Ballot(name, OPERATOR, "1", "", 0.5, 0.0) for name in ("onnx.reference", "PyTorch")]
+    return [*votes, Ballot("TVM", OPERATOR, reason="not installed")]
 
 
 def never(subject: Subject, layer: str) -> list[Ballot]:
@@ -112,9 +113,17 @@ def test_a_vote_against_the_kernel_makes_the_fault_sure_and_is_its_evidence(monk
     found = voted(told(network(), network(), off=0.5), replay=for_graph)
     (suspect,) = found.suspects
     assert (found.blame, suspect.confidence) == ("runtime", 0.95)
-    assert [vote["sides_with"] for vote in suspect.evidence["votes"]] == ["graph", None]
-    assert "onnx.reference gives what the model says" in suspect.explanation
+    assert [vote["sides_with"] for vote in suspect.evidence["votes"]] == ["graph", "graph", None]
+    assert "onnx.reference and PyTorch give what the model says" in suspect.explanation
     assert "the import is" not in suspect.explanation
+
+
+def test_a_single_vote_against_the_kernel_leaves_a_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "kernel_errors", lambda subject: [("clip_1", 0.25)])
+    found = voted(told(network(), network(), off=0.5), replay=lambda *what: for_graph(*what)[1:])
+    (suspect,) = found.suspects
+    assert suspect.confidence == 0.8
+    assert "kernel is wrong, or the import is" in suspect.explanation
 
 
 def test_a_vote_for_the_kernel_is_an_import_defect_at_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from tests.render import localized
 from tests.render.terminals import printed, squeezed
 
 VOTES = [
-    Ballot("onnxruntime", OPERATOR, "1.31", True, 0.0, 0.5).to_record(),
-    Ballot("onnx.reference", LAYER, "1.23", False, 0.5, 0.0).to_record(),
+    Ballot("onnxruntime", OPERATOR, "1.31", "kernel", 0.0, 0.5).to_record(),
+    Ballot("onnx.reference", LAYER, "1.23", "", 0.5, 0.0).to_record(),
     Ballot("TVM", OPERATOR, reason="apache-tvm is not installed").to_record(),
 ]
 TRIALS = [
@@ -40,8 +40,8 @@ def on_terminal(report: Report) -> str:
 
 def test_votes_are_a_table_of_runtimes_with_their_deviations() -> None:
     for text in (on_terminal(with_evidence(votes=VOTES)), squeezed(html.page(with_evidence(votes=VOTES)))):
-        for words in ("The layer alone, on the same input", "onnxruntime 1.31", "the runtime in question",
-                      "the layer as convfault reads it", "cannot run it: apache-tvm is not installed"):  # fmt: skip
+        for words in ("The layer alone, on the same input", "onnxruntime 1.31", "the operator", "native run",
+                      "the layer as read", "cannot run it: apache-tvm is not installed"):  # fmt: skip
             assert words in text
 
 
