@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,12 +13,17 @@ from typing import Any
 import numpy as np
 
 from convfault.errors import UsageError
+from convfault.frameworks import FRAMEWORKS
 from convfault.localization.tool import snippets
 from convfault.localization.tool.exhibit import Exhibit, Values
 from convfault.localization.tool.layouts import Permutation
 from convfault.model import Model
 
 SCRIPT, ISSUE, ARRAYS = "reproduce.py", "issue.md", "inputs.npz"
+MADE = "converted_here"
+"""What the tool wrote; the script writes its own under another name, as some tools do not write over a file."""
+OURS = re.compile(r' *File "[^"]*/convfault/[^"]*".*\n(?: {4}.*\n)*')
+PACKAGES = re.compile(r"/[^\s\"']*/site-packages/")
 NAMED = 4
 """So many nodes are named."""
 FORMATS = {"keras_h5": "keras"}
@@ -45,7 +51,7 @@ def _written(folder: Path, exhibit: Exhibit) -> tuple[Path, ...]:
     if exhibit.values is not None:
         arrays = {f"input_{place}": array for place, array in enumerate(exhibit.values.inputs)}
         np.savez(folder / ARRAYS, **arrays, wanted=exhibit.values.wanted)  # type: ignore[arg-type]
-        files += [folder / ARRAYS, _copied(Path(exhibit.values.target.path), folder, "converted")]
+        files += [folder / ARRAYS, _copied(Path(exhibit.values.target.path), folder, MADE)]
     if tool in snippets.BESIDE:
         files.append(_beside(snippets.BESIDE[tool], folder))
     (folder / SCRIPT).write_text(_script(exhibit, conversion, model.name), encoding="utf-8")
@@ -82,28 +88,37 @@ def _script(exhibit: Exhibit, conversion: str, name: str) -> str:
     target = f"converted{WRITES[str(exhibit.record['to'])]}"
     code = f"# Convert\n\n{conversion.format(source=name, target=target)}"
     if exhibit.values is not None:
-        code += f"\n# Run both on the same input\n\n{_comparison(exhibit, exhibit.values, name, target)}"
+        code = f"{_asking(exhibit, exhibit.values, name)}\n{code}\n{_comparison(exhibit, exhibit.values, target)}"
     imports = "import numpy as np\n\n" if "np." in code else ""
     return f'"""{_title(exhibit)}"""\n\n{imports}OPTIONS = {_plain(exhibit.record.get("options", {}))!r}\n\n{code}'
 
 
-def _comparison(exhibit: Exhibit, values: Values, name: str, target: str) -> str:
-    """The lines that run both models and print how far they are apart."""
+def _asking(exhibit: Exhibit, values: Values, name: str) -> str:
+    """The lines that run the source, before anything else: nobuco's import changes torch."""
     source = _kind(exhibit.model.format)
-    held = snippets.IN_MEMORY.get(str(exhibit.record["tool"]))
-    kind = held or _kind(values.target.format)
-    functions = "\n\n".join(snippets.RUN[item] for item in dict.fromkeys((source, kind)))
-    called = held or f'"{target}"'
-    fed = ", ".join(f"inputs[{number}]{_transposed(axes)}" for number, axes in values.feed)
-    turned = f".reshape({list(values.wanted.shape)})" if values.axes is None else _transposed(values.axes)
-    return f"""{functions}
+    return f"""# What the source answers
+
+
+{snippets.RUN[source]}
 
 data = np.load("{ARRAYS}")
-inputs = [data[f"input_{{number}}"] for number in range({len(values.inputs)})]
+arrays = [data[f"input_{{number}}"] for number in range({len(values.inputs)})]
 try:
-    wanted = run_{source}("{name}", inputs)[{values.source_output}]
-except ImportError:  # without the source's runtime: what it answered when this was written
+    wanted = run_{source}("{name}", arrays)[{values.source_output}]
+except ImportError:  # its runtime is not here: what it answered when this was written
     wanted = data["wanted"]
+"""
+
+
+def _comparison(exhibit: Exhibit, values: Values, target: str) -> str:
+    """The lines that run the target and print how far it is off."""
+    held = snippets.IN_MEMORY.get(str(exhibit.record["tool"]))
+    kind, called = held or _kind(values.target.format), held or f'"{target}"'
+    function = "" if kind == _kind(exhibit.model.format) else f"\n\n{snippets.RUN[kind]}\n"
+    fed = ", ".join(f"arrays[{number}]{_transposed(axes)}" for number, axes in values.feed)
+    turned = f".reshape({list(values.wanted.shape)})" if values.axes is None else _transposed(values.axes)
+    return f"""# What the converted model answers
+{function}
 found = run_{kind}({called}, [{fed}])[{values.output}]{turned}
 print("largest value:", np.abs(wanted).max())
 print("rounding explains:", {values.limit:.3g})
@@ -135,10 +150,11 @@ def _issue(exhibit: Exhibit, files: list[str]) -> str:
     versions = {record["tool"]: record["tool_version"], **record.get("versions", {})}
     listed = "\n".join(f"- {package} {version}" for package, version in versions.items())
     options = "".join(f"\n- option {k} = {v!r}" for k, v in _plain(record.get("options", {})).items())
-    log = str(record.get("log", "")).strip()[-3000:] if values is None else ""
+    log = _log(str(record.get("log", ""))) if values is None else ""
     trace = f"\n\n<details><summary>Log</summary>\n\n```\n{log}\n```\n\n</details>" if log else ""
     expected = suspect.expected if values is None else "The converted model answers as the source does."
-    attached = ", ".join(f"`{name}`" for name in files if name != ISSUE and not name.startswith("converted"))
+    attached = ", ".join(f"`{name}`" for name in files if name not in {ISSUE, SCRIPT})
+    needed = "" if values is None else f", with {FRAMEWORKS[values.target.framework].package} to run what it writes"
     return f"""# {_title(exhibit)}
 
 {suspect.explanation}
@@ -151,8 +167,8 @@ def _issue(exhibit: Exhibit, files: list[str]) -> str:
 
 ## Steps
 
-1. Put the attached files into one folder: {attached}.
-2. `python {SCRIPT}`
+1. Put `{SCRIPT}` and what is attached into one folder: {attached}.
+2. `python {SCRIPT}`, where {record["tool"]} is installed{needed}.
 
 ## Expected
 
@@ -165,28 +181,39 @@ def _issue(exhibit: Exhibit, files: list[str]) -> str:
 """
 
 
+def _log(text: str) -> str:
+    """The end of a log without convfault's own frames, and without the folders that packages are installed in."""
+    return PACKAGES.sub("", OURS.sub("", text)).strip()[-3000:]
+
+
 def _actual(exhibit: Exhibit) -> str:
     values = exhibit.values
     if values is None:
         return f"```\n{exhibit.suspect.actual}\n```"
     largest = float(np.abs(values.wanted.astype(np.float64)).max(initial=0.0))
     return (
-        f"The converted model's answers are off by up to {values.error:.3g}. The largest of them is {largest:.3g}, and "
-        f"rounding explains {values.limit:.2g}."
+        f"The converted model's answers are off by up to {values.error:.3g}, where the source's largest is "
+        f"{largest:.3g} and rounding explains {values.limit:.2g}."
     )
 
 
 def _size(exhibit: Exhibit) -> str:
     """How much of the user's model is attached."""
-    size, shrunk = _megabytes(exhibit.model), exhibit.shrunk
+    size, shrunk = _weight(exhibit.model), exhibit.shrunk
     if shrunk is None:
         return f"The attached model is the whole one ({size}): no smaller one was found that shows it."
-    whole = f" of {_megabytes(exhibit.whole)}" if exhibit.whole is not None else ""
+    whole = f" of {_weight(exhibit.whole)}" if exhibit.whole is not None else ""
     names = [f"`{name}`" for _, name in shrunk.nodes if name]
     listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     text = f"The attached model is the smallest found that still shows it ({shrunk}; {size}{whole})"
     return f"{text}: {listed}." if names else f"{text}."
 
 
-def _megabytes(model: Model) -> str:
-    return f"{model.size_bytes / 1e6:.2g} MB"
+def _weight(model: Model) -> str:
+    """The size on the disk, in words."""
+    size = float(model.size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
