@@ -22,7 +22,8 @@ from convfault.measurement import Measurement
 from convfault.repairing.order import STRATEGIES, Order
 from convfault.repairing.place import place_for
 from convfault.request import Context, Request
-from convfault.restoring.restore import CANNOT_RUN, Restoration, restore
+from convfault.restoring.restore import Restoration, restore
+from convfault.restoring.rounds import CANNOT_RUN
 
 PICTURES = 12
 """Two of them are held out of the search."""

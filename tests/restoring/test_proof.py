@@ -17,8 +17,8 @@ from convfault.comparison import AGREE, DIFFER, Comparison
 from convfault.measurement import Measurement
 from convfault.model import Model
 from convfault.repairing.order import LABELS
-from convfault.restoring import restore as restoring
 from convfault.restoring.proof import HELD_OUT, Proof, _worse, held_out
+from convfault.restoring.version import Version
 from tests.comparing.runs import compared, saved
 
 AGREEING = "agree"
@@ -143,13 +143,9 @@ def test_nothing_is_kept_that_makes_it_worse(
     one, other = (Comparison(DIFFER, 10, flips, max_abs_error=error) for flips, error in (then, now))
     other = replace(other, verdict=AGREE) if reached else other
     proof = Proof(MODEL, SimpleNamespace(comparison=other), worse)  # type: ignore[arg-type]
-    mending = object.__new__(restoring._Restoring)
-    mending.notes = []
-    version = restoring.Version(proof, Path())
-    if mending._better(version, SimpleNamespace(comparison=one)):  # type: ignore[arg-type]
+    if Version(proof, Path()).is_better_than(SimpleNamespace(comparison=one)):  # type: ignore[arg-type]
         fewer = (now[0] or 0.0) < (then[0] or 0.0)
         nearer = now[1] is not None and (then[1] is None or now[1] < then[1])
         assert reached or (not worse and (fewer or nearer))
     else:
         assert not reached
-        assert (mending.notes == []) == (not worse)

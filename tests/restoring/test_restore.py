@@ -18,7 +18,7 @@ from convfault.errors import FormatError, StorageError, UsageError
 from convfault.model import Model
 from convfault.preprocessing import Preprocessing
 from convfault.report import Report, invalid
-from convfault.restoring import restore as restoring
+from convfault.restoring import rounds
 from convfault.restoring.proof import HELD_OUT
 from tests import tiny
 from tests.repairing.views import difference, run
@@ -198,18 +198,11 @@ def test_a_written_file_that_cannot_be_run_is_given_up(
     def refuse(*arguments: Any) -> None:
         raise FormatError("it is garbage")
 
-    notes: list[str] = []
-    done = restoring.Restoration
-
-    def kept(*arguments: Any, **named: Any) -> restoring.Restoration:
-        notes.extend(named["notes"])
-        return done(*arguments, **named)
-
-    monkeypatch.setattr(restoring, "prove", refuse)
-    monkeypatch.setattr(restoring, "Restoration", kept)
+    monkeypatch.setattr(rounds, "prove", refuse)
     report = repair(tiny_onnx, faulty("tflite", "weights_scaled"), strategies=("parameters",))
     assert (report.exit_code, report.repaired) == (1, None)
-    assert notes == [f"{restoring.CANNOT_RUN}: it is garbage"]
+    assert report.notes == (f"{rounds.CANNOT_RUN}: it is garbage",)
+    assert not any(item["accepted"] for item in report.repairs)
     assert left_in(result) == []
 
 
