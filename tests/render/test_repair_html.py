@@ -36,6 +36,14 @@ def test_the_whole_list_of_changes_and_edits_is_folded_away() -> None:
     assert found.words.count("inception_v3/conv2d_93/Conv2D") == 2, "once among the changes, once among the edits"
 
 
+def test_long_names_are_cut_on_the_page_and_whole_in_their_title() -> None:
+    name = "restore weights of " + "inception/branch_" * 30
+    report = mended.failed()
+    text = html.page(replace(report, repairs=({**report.repairs[0], "edit": name},)))
+    assert re.search(r"\.cut \{[^}]*line-clamp", text)
+    assert f'<span class="edit cut" title="{name}">' in text
+
+
 def test_the_page_tells_where_the_file_is_and_how_to_repeat_it() -> None:
     words = page(mended.whole()).words
     assert "path repaired.tflite framework tflite · tflite size 96.0 MB" in words
