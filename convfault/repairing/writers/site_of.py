@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.graph import Array, Layer
 from convfault.repairing.writers.arithmetic import step_of
 from convfault.repairing.writers.document import Document, Node
 from convfault.repairing.writers.folding import Put, Site, Step, solve
@@ -103,18 +103,3 @@ def _before(document: Document, node: Node, slot: int, own: list[Node]) -> list[
             return steps[::-1]
         steps += [found[0]] if found is not None else []
         tensor = producer.inputs[found[1] if found is not None else 0]
-
-
-def flattened_rows(graph: Graph, layer: Layer) -> Array | None:
-    """For a product of a picture flattened in another order: canonical row ``i`` is native row ``rows[i]``."""
-    order = layer.details.get("flattening_order")
-    if order is None:
-        return None
-    flat = graph[layer.inputs[0]]
-    source = graph[flat.inputs[0]] if flat.inputs else flat
-    if len(source.shape) != len(order) or int(np.prod(source.shape[1:])) != layer.parameters["weights"].values.shape[0]:
-        return None
-    turned = tuple(source.shape[axis] for axis in order)
-    rows = np.arange(int(np.prod(turned[1:]))).reshape(turned[1:])
-    back = tuple(order.index(axis) - 1 for axis in range(1, len(order)))
-    return rows.transpose(back).reshape(-1)

@@ -17,9 +17,9 @@ from convfault.relax.graph import Graph, Layer
 from convfault.relax.kinds import WINDOWED
 from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.document import Document, Value
+from convfault.repairing.writers.flattening import keeps_rows
 from convfault.repairing.writers.layers import LayerRefusal, describe, refusals, same
 from convfault.repairing.writers.outputs import set_outputs
-from convfault.repairing.writers.site_of import flattened_rows
 from convfault.repairing.writers.spelled_out import spelled_out
 
 
@@ -70,12 +70,7 @@ class Surgery:
         if old.kind in WINDOWED and layer.inputs:
             sizes = (self.before[old.inputs[0]].shape, self.after[layer.inputs[0]].shape)
             return sizes[0] == sizes[1] and same(old, layer)
-        if "flattening_order" in old.details:
-            was = flattened_rows(self.before, old)
-            now = flattened_rows(self.after, replace(layer, details=old.details))
-            kept = was is now if was is None or now is None else np.array_equal(was, now)
-            return kept and same(old, layer)
-        return same(old, layer)
+        return keeps_rows(self.before, self.after, old, layer) and same(old, layer)
 
     def _old(self, layer_id: str) -> Layer | None:
         """The layer before the edits."""

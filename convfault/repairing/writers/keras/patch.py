@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.repairing.writers.document import Node
+from convfault.repairing.writers.flattening import flattened_rows, in_canonical_rows, in_native_rows, keeps_rows
 from convfault.repairing.writers.keras.document import KerasDocument, fused
 from convfault.repairing.writers.keras.resize import resizing
 from convfault.repairing.writers.keras.window import set_window
-from convfault.repairing.writers.site_of import Linear, flattened_rows, puts_for
+from convfault.repairing.writers.site_of import Linear, puts_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,10 +60,9 @@ def _changed(before: Layer, after: Layer) -> set[str]:
 
 def _patch_linear(document: KerasDocument, graph: Graph, after_graph: Graph, before: Layer, after: Layer) -> bool:
     """Weights and window together: both can be written, or nothing is."""
-    old = flattened_rows(graph, before)
-    new = flattened_rows(after_graph, replace(after, details=before.details))
-    if not (old is new if old is None or new is None else np.array_equal(old, new)):
+    if not keeps_rows(graph, after_graph, before, after):
         return False
+    old = flattened_rows(graph, before)
     sizes = [each[layer.inputs[0]].shape for each, layer in ((graph, before), (after_graph, after))]
     moved = bool(_changed(before, after)) or before.shape != after.shape or sizes[0] != sizes[1]
     node = next((node for node in document.of(before) if node.type in WINDOWS.get(before.kind, set())), None)
@@ -104,18 +103,10 @@ def _orders(
 ) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     shape = layer.parameters["weights"].values.shape
 
-    def canonical(values: Array) -> Array:
-        return (values if rows is None else values[rows]).reshape(shape)
-
-    def stored(values: Array) -> Array:
-        flat = values.reshape(native)
-        if rows is None:
-            return flat
-        found = flat.copy()
-        found[rows] = flat
-        return found
-
-    return canonical, stored
+    return (
+        lambda values: in_canonical_rows(values, rows).reshape(shape),
+        lambda values: in_native_rows(values.reshape(native), rows),
+    )
 
 
 # activations

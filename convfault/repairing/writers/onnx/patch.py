@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.repairing.writers.document import Node
+from convfault.repairing.writers.flattening import (
+    as_flattened_before,
+    flattened_rows,
+    in_canonical_rows,
+    in_native_rows,
+)
 from convfault.repairing.writers.onnx.document import OnnxDocument
 from convfault.repairing.writers.onnx.emit_window import pool_settings, window_settings
 from convfault.repairing.writers.onnx.values import attributes, set_attributes
-from convfault.repairing.writers.site_of import Linear, flattened_rows, puts_for
+from convfault.repairing.writers.site_of import Linear, puts_for
 
 WINDOWS = {"convolution": {"Conv"}, "max_pool": {"MaxPool"}, "average_pool": {"AveragePool"}}
 NORMALIZATIONS = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
@@ -42,7 +47,7 @@ def patch(document: OnnxDocument, graph: Graph, after_graph: Graph, before: Laye
     moved = bool(changed) or before.shape != after.shape
     if moved and windowed and node is None:
         return False
-    reordered = _as_flattened_before(graph, after_graph, before, after)
+    reordered = as_flattened_before(graph, after_graph, before, after)
     if reordered is None:
         return False
     puts = puts_for(document, lambda each: linear(graph, before, each), before, reordered)
@@ -64,19 +69,6 @@ def _set_epsilon(document: OnnxDocument, before: Layer, after: Layer) -> bool:
     document.note(node.name, "epsilon", before["epsilon"], after["epsilon"])
     set_attributes(node, {"epsilon": float(after["epsilon"])})
     return True
-
-
-def _as_flattened_before(graph: Graph, after_graph: Graph, before: Layer, after: Layer) -> Layer | None:
-    """The layer with its rows ordered for the shape that was flattened before; None where there is no such order."""
-    if "flattening_order" not in before.details:
-        return after
-    old = flattened_rows(graph, before)
-    new = flattened_rows(after_graph, replace(after, details=before.details))
-    if old is None or new is None:
-        return after if old is new else None
-    weights = after.parameters["weights"]
-    turned = weights.with_values(_unrowed(weights.values, new)[old])
-    return replace(after, parameters={**after.parameters, "weights": turned})
 
 
 def linear(graph: Graph, layer: Layer, node: Node) -> Linear | None:
@@ -102,21 +94,9 @@ def linear(graph: Graph, layer: Layer, node: Node) -> Linear | None:
         0,
         1,
         2 if node.type == "Gemm" else None,
-        lambda values: _rows(values.T if turned else values, rows).reshape(shape),
-        lambda values: _oriented(_unrowed(values.reshape(matrix), rows), turned),
+        lambda values: in_canonical_rows(values.T if turned else values, rows).reshape(shape),
+        lambda values: _oriented(in_native_rows(values.reshape(matrix), rows), turned),
     )
-
-
-def _rows(values: Array, rows: Array | None) -> Array:
-    return values if rows is None else values[rows]
-
-
-def _unrowed(values: Array, rows: Array | None) -> Array:
-    if rows is None:
-        return values
-    found = values.copy()
-    found[rows] = values
-    return found
 
 
 def _oriented(values: Array, turned: bool) -> Array:

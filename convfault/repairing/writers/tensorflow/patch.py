@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,13 @@ import numpy as np
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.kinds import BINARY, POINTWISE
 from convfault.repairing.writers.document import Node
-from convfault.repairing.writers.site_of import Linear, flattened_rows, puts_for
+from convfault.repairing.writers.flattening import (
+    as_flattened_before,
+    flattened_rows,
+    in_canonical_rows,
+    in_native_rows,
+)
+from convfault.repairing.writers.site_of import Linear, puts_for
 from convfault.repairing.writers.tensorflow import nodes
 from convfault.repairing.writers.tensorflow.document import TensorFlowDocument
 from convfault.repairing.writers.tensorflow.window import (
@@ -60,7 +65,7 @@ def patch(document: TensorFlowDocument, graph: Graph, after_graph: Graph, before
 
 def _patch_values(document: TensorFlowDocument, graph: Graph, after_graph: Graph, before: Layer, after: Layer) -> bool:
     """Change constants, and the window where it moves, or do nothing at all."""
-    reordered = _as_flattened_before(graph, after_graph, before, after)
+    reordered = as_flattened_before(graph, after_graph, before, after)
     if reordered is None:
         return False
     puts = puts_for(document, lambda each: linear(graph, before, each), before, reordered)
@@ -71,19 +76,6 @@ def _patch_values(document: TensorFlowDocument, graph: Graph, after_graph: Graph
 
 
 # constants
-
-
-def _as_flattened_before(graph: Graph, after_graph: Graph, before: Layer, after: Layer) -> Layer | None:
-    """The layer with its rows ordered for the shape that was flattened before; None where there is no such order."""
-    if "flattening_order" not in before.details:
-        return after
-    old = flattened_rows(graph, before)
-    new = flattened_rows(after_graph, replace(after, details=before.details))
-    if old is None or new is None:
-        return after if old is new else None
-    weights = after.parameters["weights"]
-    turned = weights.with_values(_unrowed(weights.values, new)[old])
-    return replace(after, parameters={**after.parameters, "weights": turned})
 
 
 def linear(graph: Graph, layer: Layer, node: Node) -> Linear | None:
@@ -106,21 +98,13 @@ def linear(graph: Graph, layer: Layer, node: Node) -> Linear | None:
     def canonical(values: Array) -> Array:
         straight = values.reshape(values.shape[-2:])
         straight = straight.T if turned else straight
-        return (straight if rows is None else straight[rows]).reshape(shape)
+        return in_canonical_rows(straight, rows).reshape(shape)
 
     def native(values: Array) -> Array:
-        straight = _unrowed(values.reshape(matrix), rows)
+        straight = in_native_rows(values.reshape(matrix), rows)
         return straight.T if turned else straight
 
     return Linear(node, 0, 1, None, canonical, native)
-
-
-def _unrowed(values: Array, rows: Array | None) -> Array:
-    if rows is None:
-        return values
-    found = values.copy()
-    found[rows] = values
-    return found
 
 
 # windows

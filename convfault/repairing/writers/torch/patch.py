@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,13 @@ import numpy as np
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.kinds import BINARY, POINTWISE
 from convfault.repairing.writers.document import Node
-from convfault.repairing.writers.site_of import Linear, flattened_rows, puts_for
+from convfault.repairing.writers.flattening import (
+    as_flattened_before,
+    flattened_rows,
+    in_canonical_rows,
+    in_native_rows,
+)
+from convfault.repairing.writers.site_of import Linear, puts_for
 from convfault.repairing.writers.torch.call import operator
 from convfault.repairing.writers.torch.document import TorchDocument
 from convfault.repairing.writers.torch.emit_window import average_settings, even_padding, padded, steps
@@ -71,7 +76,7 @@ def _patch_values(
 ) -> bool:
     """Change constants, and the window where it is ``moved``, or do nothing at all."""
     node = next((node for node in document.of(before) if node.type in WINDOWS.get(before.kind, set())), None)
-    reordered = _as_flattened_before(graph, after_graph, before, after)
+    reordered = as_flattened_before(graph, after_graph, before, after)
     if reordered is None or (moved and node is None):
         return False
     puts = puts_for(document, lambda each: linear(document, graph, before, each), before, reordered)
@@ -82,19 +87,6 @@ def _patch_values(
     for put in puts:
         document.put(put.node, put.slot, put.values)
     return True
-
-
-def _as_flattened_before(graph: Graph, after_graph: Graph, before: Layer, after: Layer) -> Layer | None:
-    """The layer with its rows ordered for the shape that was flattened before; None where there is no such order."""
-    if "flattening_order" not in before.details:
-        return after
-    old = flattened_rows(graph, before)
-    new = flattened_rows(after_graph, replace(after, details=before.details))
-    if old is None or new is None:
-        return after if old is new else None
-    weights = after.parameters["weights"]
-    turned = weights.with_values(_unrowed(weights.values, new)[old])
-    return replace(after, parameters={**after.parameters, "weights": turned})
 
 
 # constants
@@ -129,22 +121,13 @@ def _matrix(graph: Graph, layer: Layer, node: Node, places: tuple[int, int, int 
     matrix = layer.parameters["weights"].values.shape[-2:]
 
     def canonical(values: Array) -> Array:
-        straight = values.T if turned else values
-        return straight if rows is None else straight[rows]
+        return in_canonical_rows(values.T if turned else values, rows)
 
     def native(values: Array) -> Array:
-        straight = _unrowed(values.reshape(matrix), rows)
+        straight = in_native_rows(values.reshape(matrix), rows)
         return straight.T if turned else straight
 
     return Linear(node, *places, canonical, native)
-
-
-def _unrowed(values: Array, rows: Array | None) -> Array:
-    if rows is None:
-        return values
-    found = values.copy()
-    found[rows] = values
-    return found
 
 
 # arguments
