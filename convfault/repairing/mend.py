@@ -219,14 +219,22 @@ class _Mending:
         if self._written(fixed) is None:
             fixed = [item for item in fixed if item[0] not in self.refused]
         ranked = precision.ranked(self.graph, [(suspect, effect) for _, suspect, effect in self.rounding])
+        small = [self._halved(self.rounding[number]) for number, _ in ranked]
+        if self._written([*fixed, *small]) is None:  # what the format cannot hold stays rounded
+            ranked = [pair for item, pair in zip(small, ranked, strict=True) if item[0] not in self.refused]
+            small = [item for item in small if item[0] not in self.refused]
         order = [self.rounding[number] for number, _ in ranked]
-        small = [(rank, replace(suspect, edit=precision.halved(self.graph, suspect)), e) for rank, suspect, e in order]
         self._keep([*fixed, *small])
         candidates = [
             {"fault_id": f"F{item[0]}", "edit": describe(self.case, item[1]), "bytes": size}
             for item, (_, size) in zip(order, ranked, strict=True)
         ]
         return self._record(found, (), fixed=len(fixed), candidates=candidates)
+
+    def _halved(self, item: Candidate) -> Candidate:
+        """With half precision in the place of rounded numbers."""
+        rank, suspect, effect = item
+        return rank, replace(suspect, edit=precision.halved(self.graph, suspect)), effect
 
     # what the parent is told
 

@@ -153,7 +153,13 @@ def _edits(source: View) -> list[list[Edit]]:
     zoomed = {"method": "nearest_neighbor", "coordinates": "half_pixel", "rounding": "round_prefer_floor"}
     zoomed |= {"size": (height, width), "scales": (1.7, 1.7), "cubic_alpha": 0.0}
     normal = Layer("normal", "normalize", (convolution.id,), convolution.shape)
+    back = {"strides": (1, 1), "dilation": (1, 1), "groups": 1}
+    taps = {"weights": Parameter(np.random.default_rng(4).standard_normal((3, 3, count, count)).astype(np.float32))}
+    taps["bias"] = Parameter(np.ones(count, np.float32))
+    spread = Layer("spread", "transposed_convolution", (convolution.id,), convolution.shape, parameters=taps)
     return [
+        [Insert(replace(spread, hyperparameters=back | {"padding": ((1, 1), (1, 1))}), reading)],
+        [Insert(replace(spread, hyperparameters=back | {"padding": ((2, 0), (0, 2))}), reading)],
         [Insert(replace(normal, hyperparameters={"axes": (1, 2), "epsilon": 0.1}), reading)],
         [Insert(replace(normal, hyperparameters={"axes": (1, 2, 3), "epsilon": 0.1, "groups": 2}), reading)],
         [Insert(replace(before, kind="swish"))],

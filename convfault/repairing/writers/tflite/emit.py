@@ -11,7 +11,7 @@ from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.resizing import flags, picks
 from convfault.repairing.writers.shares import plain_pool
 from convfault.repairing.writers.tflite.document import TFLiteDocument
-from convfault.repairing.writers.tflite.window import VALID, padded, pool_padding
+from convfault.repairing.writers.tflite.window import SAME, VALID, padded, pool_padding
 
 Shapes = Sequence[tuple[int, ...]]
 Emitter = Callable[[TFLiteDocument, Layer, Sequence[str], Shapes], str]
@@ -114,16 +114,37 @@ def _bias(layer: Layer) -> Array:
 
 
 def _transposed_convolution(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
-    if layer["padding"] != ((0, 0), (0, 0)) or tuple(layer["dilation"]) != (1, 1) or layer["groups"] != 1:
-        raise Refusal("a transposed convolution is written to TFLite without padding, dilation and groups only")
+    """By TFLite's own paddings where one is meant, else whole, and then cut or padded at the edges."""
+    if tuple(layer["dilation"]) != (1, 1) or layer["groups"] != 1:
+        raise Refusal("a transposed convolution is written to TFLite without dilation and groups only")
     native = layer.parameters["weights"].values.transpose(2, 0, 1, 3).astype(np.float32)
+    steps, sides = [int(step) for step in layer["strides"]], shapes[0][1:3]
+    over = [int(size) - step for size, step in zip(native.shape[1:3], steps, strict=True)]
+    same = all(
+        tuple(pair) == (more // 2, more - more // 2) and more >= 0
+        for pair, more in zip(layer["padding"], over, strict=True)
+    )
+    grown = [side * step + (0 if same else max(more, 0)) for side, step, more in zip(sides, steps, over, strict=True)]
+    whole = (layer.shape[0], grown[0], grown[1], layer.shape[3])
     kernel = document.add_weights(f"{layer.id}/weights", native)
-    shape = document.add_constant("shape", np.asarray(layer.shape, np.int32))
+    shape = document.add_constant("shape", np.asarray(whole, np.int32))
     bias = document.add_constant(f"{layer.id}/bias", _bias(layer))
-    options = {"padding": VALID, "strideH": int(layer["strides"][0]), "strideW": int(layer["strides"][1])}
-    found = document.make("TRANSPOSE_CONV", [inputs[0], kernel, inputs[0], bias], layer.shape, options)
+    options = {"padding": SAME if same else VALID, "strideH": steps[0], "strideW": steps[1]}
+    found = document.make("TRANSPOSE_CONV", [inputs[0], kernel, inputs[0], bias], whole, options)
     document.nodes[-1].inputs = [shape, kernel, inputs[0], bias]
-    return found
+    return found if same else _trimmed(document, layer, found, whole)
+
+
+def _trimmed(document: TFLiteDocument, layer: Layer, found: str, whole: tuple[int, ...]) -> str:
+    """Cut to the layer's size: ``padding`` is what the result of a transposed convolution loses at its edges."""
+    begins = [0, *(int(pair[0]) for pair in layer["padding"]), 0]
+    if whole == layer.shape:
+        return found
+    if min(begins) < 0 or any(a + b > c for a, b, c in zip(begins, layer.shape, whole, strict=True)):
+        raise Refusal("a transposed convolution with more than its windows reach is not written to TFLite")
+    sizes = [-1, *(int(side) for side in layer.shape[1:])]
+    begin, size = (document.add_constant(n, np.asarray(v, np.int32)) for n, v in (("begin", begins), ("size", sizes)))
+    return document.make("SLICE", [found, begin, size], layer.shape)
 
 
 def _dense(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:

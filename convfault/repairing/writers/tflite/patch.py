@@ -40,6 +40,10 @@ def _float(document: TFLiteDocument, layer: Layer) -> bool:
     return all(document.file.type(name) == "FLOAT32" for name in computed)
 
 
+WEIGHTED = frozenset({"dense", "affine", "transposed_convolution"})
+"""Kinds of which only the constants can be changed."""
+
+
 def _only_window_differs(before: Layer, after: Layer) -> bool:
     names = {*before.hyperparameters, *after.hyperparameters}
     changed = {name for name in names if before.hyperparameters.get(name) != after.hyperparameters.get(name)}
@@ -49,7 +53,7 @@ def _only_window_differs(before: Layer, after: Layer) -> bool:
         return False
     if any(before.parameters[n].values.shape != after.parameters[n].values.shape for n in before.parameters):
         return False
-    return changed <= (allowed if windowed else set()) and (windowed or before.kind in {"dense", "affine"})
+    return changed <= (allowed if windowed else set()) and (windowed or before.kind in WEIGHTED)
 
 
 # activations
@@ -108,7 +112,7 @@ def _native(node: Node, values: Array, shape: tuple[int, ...]) -> Array:
 def _patch_window(
     document: TFLiteDocument, graph: Graph, before: Layer, after: Layer, size_before: tuple[int, ...]
 ) -> bool:
-    if before.kind not in {"convolution", "max_pool", "average_pool"}:
+    if before.kind in WEIGHTED:
         return True
     size = graph[after.inputs[0]].shape
     if before.hyperparameters == after.hyperparameters and before.shape == after.shape and size == size_before:
