@@ -138,6 +138,10 @@ def _kernel(
         told = f"the {name}'s runtime computes with quantized values, which its graph in floating point approximates"
         return told, None, None
     found = kernels.kernel_errors(subject)
+    mixing = next((layer for layer in subject.graph if kernels.mixes_pictures(layer)), None)
+    if not found and mixing is not None:
+        told = f"what the {name} answers depends on which pictures come together: '{location(mixing)}' mixes them"
+        return told, None, None
     if not found:
         return f"the {name}'s graph does not reproduce its native run, and no single layer tells why", None, None
     largest = max(error for _, error in found)

@@ -37,9 +37,12 @@ class Alone:
 
 
 def alone(subject: Subject, layer: Layer, seen: Lookup, pictures: int = KERNEL_PICTURES) -> Alone | None:
-    """None where the runtime does not show the layer's output, or its inputs cannot be known."""
+    """None where the runtime does not show the layer's output, or its inputs cannot be known.
+
+    Nor of a layer that mixes pictures: what it answers depends on which of them came together.
+    """
     native = None if layer.kind in {"input", "opaque", "constant"} else seen(layer.id)
-    if native is None:
+    if native is None or mixes_pictures(layer):
         return None
     try:
         inputs = computed(subject.graph, layer.inputs, lambda name: _first(seen(name), pictures))
@@ -66,6 +69,12 @@ def kernel_errors(subject: Subject, pictures: int = KERNEL_PICTURES) -> list[tup
         if error > 0:
             found.append((layer.id, error))
     return found
+
+
+def mixes_pictures(layer: Layer) -> bool:
+    """Whether the layer computes along the batch, such as a softmax over axis 0."""
+    axis, axes = layer.hyperparameters.get("axis"), layer.hyperparameters.get("axes") or ()
+    return bool(layer.shape) and (axis in {0, -len(layer.shape)} or 0 in axes)
 
 
 def like(actual: Array, expected: Array) -> Array:

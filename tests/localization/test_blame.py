@@ -71,6 +71,17 @@ def changed(graph: Graph) -> Graph:
     return graph.with_parameters("convolution_2", bias=graph["convolution_2"].parameters["bias"].values + 1)
 
 
+def test_a_layer_that_mixes_pictures_is_no_defect_of_the_import() -> None:
+    source = network()
+    end = source[source.outputs[0]]
+    mixing = source.with_inserted(
+        replace(end, id="mixing", kind="softmax", inputs=(end.id,), hyperparameters={"axis": 0})
+    )
+    found = voted(told(source, replace(mixing, outputs=("mixing",)), off=0.5), replay=never)
+    assert found.blame == blame.CONVERSION
+    assert "depends on which pictures come together" in found.notes[0]
+
+
 def test_nobody_is_to_blame_where_the_answers_agree() -> None:
     found = voted(told(network(), network()))
     assert (found.blame, found.suspects, found.notes) == (None, (), ())
