@@ -27,8 +27,6 @@ FOLDING = frozenset({"convolution", "dense"})
 @lru_cache(maxsize=1)
 def absorbed(case: Case) -> frozenset[str]:
     """Ids of the target's layers beside a place where the graphs differ whose weights took a scale from there."""
-    if not case.alignment.source_only and not case.alignment.target_only:
-        return frozenset()
     pairing = Pairing(case.source.graph, case.target.graph, case.alignment)
     return frozenset(match.target for region in regions(pairing) for match in absorbing(pairing, region))
 

@@ -179,6 +179,12 @@ def named(layer: Layer) -> str:
     return next(iter(layer.native.names), layer.native.tensor or layer.id)
 
 
+def called(layer: Layer) -> str:
+    """The native name as a sentence has it: of those that TFLite joins in a fused operator the first."""
+    first, more, _ = named(layer).partition(";")
+    return f"{first};…" if more else first
+
+
 def worded(layer: Layer) -> str:
     """The layer as a person would say it: what it does, and its native name."""
     word = WORDS.get(layer.kind, layer.kind.replace("_", " "))
@@ -186,7 +192,7 @@ def worded(layer: Layer) -> str:
         word = {6.0: "ReLU6", float("inf"): "ReLU"}.get(layer["maximum"], word)
     if layer.kind == "opaque":
         word = f"operator {layer['operator']}"
-    return f"{word} '{named(layer)}'"
+    return f"{word} '{called(layer)}'"
 
 
 def _listed(layers: tuple[Layer, ...]) -> str:
@@ -210,7 +216,7 @@ def _where(contrast: Contrast) -> str:
 
 
 def _names(graph: Graph, ids: list[str]) -> str:
-    return ", ".join(f"'{named(graph[name])}'" for name in ids[:2])
+    return ", ".join(f"'{called(graph[name])}'" for name in ids[:2])
 
 
 def explained(contrast: Contrast, cause: str) -> str:
@@ -248,14 +254,14 @@ def explained(contrast: Contrast, cause: str) -> str:
 def _misplacement(contrast: Contrast) -> str:
     source, target = contrast.pairing.source, contrast.pairing.target
     layers = contrast.missing or tuple(source[match.source] for match in contrast.region.readers)
-    order = [named(target[slot.reader.target]) for slot in contrast.region.slots if slot.reader is not None]
+    order = [called(target[slot.reader.target]) for slot in contrast.region.slots if slot.reader is not None]
     names = ", ".join(f"'{name}'" for name in dict.fromkeys(order))
     return f"{_capital(_listed(layers))} of the source stands at another place in the target; look at {names}."
 
 
 def _output_lists(contrast: Contrast, cause: str) -> str:
     source, target = contrast.pairing.source, contrast.pairing.target
-    lists = [", ".join(f"'{named(graph[name])}'" for name in graph.outputs) for graph in (source, target)]
+    lists = [", ".join(f"'{called(graph[name])}'" for name in graph.outputs) for graph in (source, target)]
     return f"{_capital(CAUSES[cause].finds)}: the source's are {lists[0]}, the target's are {lists[1]}."
 
 
@@ -263,13 +269,13 @@ def _connections(contrast: Contrast) -> str:
     source, target = contrast.pairing.source, contrast.pairing.target
     sentences = []
     for match in contrast.region.readers[:2]:
-        expected = ", ".join(f"'{named(source[name])}'" for name in source[match.source].inputs)
-        actual = ", ".join(f"'{named(target[name])}'" for name in target[match.target].inputs)
+        expected = ", ".join(f"'{called(source[name])}'" for name in source[match.source].inputs)
+        actual = ", ".join(f"'{called(target[name])}'" for name in target[match.target].inputs)
         layer = _capital(worded(target[match.target]))
         sentences.append(f"{layer} of the target reads {actual}; in the source it reads {expected}.")
     if not sentences:
         slot = contrast.region.slots[0]
-        expected, actual = named(source[str(slot.expected)]), named(target[str(slot.actual)])
+        expected, actual = called(source[str(slot.expected)]), called(target[str(slot.actual)])
         sentences.append(f"The target's output is '{actual}', the source's is '{expected}'.")
     return " ".join(sentences)
 
