@@ -309,3 +309,22 @@ def test_an_average_with_a_divisor_of_its_own_is_multiplied(
     wanted = evaluate.run(edit.apply(target.graph), {start: target.graph[start].view(pixels)})
     for found, output in zip(run(mended, pixels), target.graph.outputs, strict=True):
         assert np.allclose(target.graph[output].view(found), wanted[output], rtol=1e-4, atol=1e-5)
+
+
+def test_a_shape_that_a_file_only_guesses_behind_an_open_batch_stands_in_no_edits_way(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    import tensorflow as tf
+
+    picture = keras.layers.Input((6, 6, 3))
+    larger = keras.layers.UpSampling2D(2, interpolation="nearest")(keras.layers.Conv2D(4, 3)(picture))
+    model = keras.Model(picture, keras.layers.GlobalMaxPooling2D()(larger))
+    path = tmp_path / "open.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    source = view(path)
+    last = [layer for layer in source.graph if layer.kind == "reshape" and layer.shape == (1, 8, 8, 4)][-1]
+    bent = Layer("bent", "tanh", (last.id,), last.shape)
+    edits: list[Edit] = [Insert(bent)]
+    found = evaluate.run(edits[0].apply(source.graph), {source.graph.inputs[0]: pictures(path)})
+    wanted = [found[name] for name in edits[0].apply(source.graph).outputs]
+    out = written(source, edits, tmp_path / "out")
+    assert difference(run(out, pictures(path)), wanted) < 1e-5

@@ -229,7 +229,8 @@ class Surgery:
         if found is not None and (shape == old.shape or len(found) != len(shape)):
             if int(np.prod(found[1:])) == int(np.prod(shape[1:])):
                 return found
-            raise LayerRefusal(old.id, f"'{tensor}' has another rank than the layer whose shape changes")
+            if len(found) != len(shape):  # of the same rank, what the file says is a guess behind an open batch
+                raise LayerRefusal(old.id, f"'{tensor}' has another rank than the layer whose shape changes")
         return shape if order is None else tuple(shape[order.index(axis)] for axis in range(len(order)))
 
     # who reads what
