@@ -113,21 +113,21 @@ def test_no_trial_is_made_beyond_the_limit(tmp_path: Path) -> None:
     assert found(tmp_path, wanted) is None
 
 
-def test_an_exhibit_becomes_the_small_one_or_stays_the_whole_one(tmp_path: Path) -> None:
-    for place, route in (("quantized", QUANTIZED), ("sound", SOUND)):
-        (tmp_path / place).mkdir()
-        model = network(tmp_path)
-        wanted = hunt(tmp_path, model, route, fault("pointwise"))
-        whole = Exhibit(model, {"tool": "tflite_converter"}, Suspect("tool", "hop", "They differ.", ""))
-        small = deviation.smaller(whole, wanted, Silent(), tmp_path / place)
-        if place == "sound":
-            assert small is None
-        else:
-            assert small is not None
-            assert small.shrunk is not None
-            assert (small.shrunk.operators, small.suspect.explanation, small.smaller) == ("Conv2D", "Rounded.", None)
-            assert small.model.size_bytes < model.size_bytes
-            assert small.values is not None
+@pytest.mark.parametrize("mode", ["asymmetric", "half_pixel"])
+def test_an_exhibit_becomes_the_small_one_or_stays_the_whole_one(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "work").mkdir()
+    model = resizing(tmp_path, mode)
+    wanted = hunt(tmp_path, model, "onnx>torch:onnx2torch", fault("grow"))
+    whole = Exhibit(model, {"tool": "onnx2torch"}, Suspect("tool", "hop", "They differ.", ""))
+    small = deviation.smaller(whole, wanted, Silent(), tmp_path / "work")
+    if mode == "half_pixel":
+        assert small is None
+        return
+    assert small is not None
+    assert small.shrunk is not None
+    assert small.values is not None
+    assert (small.shrunk.operators, small.suspect.explanation, small.smaller) == ("Resize", "Rounded.", None)
+    assert small.model.size_bytes < model.size_bytes
 
 
 DIAMOND = Outline(
@@ -147,6 +147,12 @@ def test_a_fault_names_nodes_and_tensors_and_its_heart_comes_first() -> None:
     named = replace(fault("d:0", "weights"), source_location="e")
     assert DIAMOND.places(named) == (4, 3)
     assert DIAMOND.places(fault("weights")) == ()
+
+
+def test_behind_another_hop_the_names_of_the_target_lead_to_a_node() -> None:
+    named = replace(fault(), evidence={"native_names": {"source": ["keras_name"], "target": ["b;weights"]}})
+    inner = replace(DIAMOND, nodes=tuple((kind, f"Call/{name}") for kind, name in DIAMOND.nodes))
+    assert inner.places(named) == (1,)
 
 
 def test_the_output_that_is_off_the_most_is_compared_with_the_nearest_of_the_target() -> None:

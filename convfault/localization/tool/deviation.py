@@ -26,6 +26,7 @@ from convfault.errors import ConvfaultError
 from convfault.fault import Fault
 from convfault.localization.suspect import Suspect
 from convfault.localization.tool import bench, pieces, reduction
+from convfault.localization.tool.analyzer import VALUE_OPTIONS, value_options
 from convfault.localization.tool.bench import Bench
 from convfault.localization.tool.exhibit import Exhibit, Values
 from convfault.localization.tool.judging import measured, turned_to
@@ -93,11 +94,10 @@ def smaller(whole: Exhibit, hunt: Hunt, progress: Progress, folder: Path) -> Exh
         progress.finish(phase)
     if found is None or len(found.shrunk.nodes) == found.shrunk.of:
         return None
-    told = (
-        (found.fault.cause, found.fault.explanation)
-        if found.fault
-        else ("hop", "The converted model answers otherwise.")
-    )
+    fault, tool = found.fault, whole.record["tool"]
+    effects = [f"{name}, which {VALUE_OPTIONS[f'{tool}.{name}'].effect}" for name in value_options(whole.record)]
+    otherwise = f"{OTHERWISE} It was converted with {' and '.join(effects)}." if effects else OTHERWISE
+    told = ("hop", otherwise) if fault is None else (fault.cause, fault.explanation)
     suspect = Suspect("tool", *told, suggestion="")
     return Exhibit(found.shrunk.model, whole.record, suspect, found.values, found.shrunk, whole.model)
 

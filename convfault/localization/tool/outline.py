@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,21 @@ class Outline:
         return cls(*(tuple(tuple(item) for item in record[name]) for name in ("nodes", "tensors", "reads")))
 
     def places(self, fault: Fault) -> Places:
-        """The nodes that a fault names on the source's side, the one at its heart first."""
-        native = fault.evidence.get("native_names", {}).get("source", [])
-        found = []
-        for wanted in (fault.source_location, *native):
-            found += [n for n, (_, name) in enumerate(self.nodes) if wanted and wanted in (name, *self.tensors[n])]
+        """The nodes that a fault names on the source's side, the one at its heart first.
+
+        A model in the middle of a route has neither side's names: its nodes may end with those of the target's.
+        """
+        native = fault.evidence.get("native_names", {})
+        wanted = self._named([fault.source_location or "", *native.get("source", ())])
+        return wanted or self._named([part for name in native.get("target", ()) for part in name.split(";")])
+
+    def _named(self, wanted: Sequence[str]) -> Places:
+        found = [
+            place
+            for name in wanted
+            for place, (_, own) in enumerate(self.nodes)
+            if name and any(text == name or text.endswith(f"/{name}") for text in (own, *self.tensors[place]))
+        ]
         return tuple(dict.fromkeys(found))
 
     def guesses(self, places: Places) -> Iterator[Places]:
