@@ -95,6 +95,16 @@ def test_the_native_value_of_a_moved_layer_is_found_by_its_permutation() -> None
     np.testing.assert_array_equal(only(graph, "clip").view(native), native.transpose(TO_LAST))
 
 
+def test_a_border_before_the_first_change_of_layout_gets_channels_last() -> None:
+    sketch = Sketch(1, 4, 6, 5)
+    padding = ((0, 0), (0, 0), (1, 1), (1, 1))
+    x = sketch.layer("pad", sketch.source, (1, 4, 8, 7), padding=padding, mode="reflect", value=0.0)
+    x = sketch.layer("transpose", x, (1, 8, 7, 4), order=TO_LAST)
+    graph = simplified(sketch.ending(sketch.convolution(x)))
+    assert kinds(graph) == ["pad", "convolution"]
+    assert only(graph, "pad")["padding"] == ((0, 0), (1, 1), (1, 1), (0, 0))
+
+
 def test_constants_turn_with_the_layer_that_they_are_added_to() -> None:
     sketch = Sketch(1, 4, 6, 5)
     x = channels_first_block(sketch, sketch.source)

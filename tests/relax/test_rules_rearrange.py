@@ -69,6 +69,26 @@ def pixel_shuffle(channels_first: bool, by_row: bool = True) -> Graph:
     return sketch.ending(sketch.convolution(x))
 
 
+def pixel_shuffle_by_pairs(swapped: bool = False) -> Graph:
+    """The same with channels first in four dimensions, the batch of one joined with the channels: LiteRT's way."""
+    sketch, depth = start(), DEPTH // 4
+    x = sketch.layer("transpose", sketch.source, (1, DEPTH, HEIGHT, WIDTH), order=TO_FIRST)
+    x = sketch.layer("reshape", x, (depth, 2, 2, HEIGHT * WIDTH))
+    x = sketch.layer("transpose", x, (depth, 2, HEIGHT * WIDTH, 2), order=(0, 1, 3, 2))
+    x = sketch.layer("reshape", x, (depth, 2, HEIGHT, WIDTH * 2))
+    order = (0, 1, 2, 3) if swapped else (0, 2, 1, 3)
+    x = sketch.layer("transpose", x, (depth, *((2, HEIGHT) if swapped else (HEIGHT, 2)), WIDTH * 2), order=order)
+    x = sketch.layer("reshape", x, (1, depth, 2 * HEIGHT, 2 * WIDTH))
+    x = sketch.layer("transpose", x, (1, 2 * HEIGHT, 2 * WIDTH, depth), order=TO_LAST)
+    return sketch.ending(sketch.convolution(x))
+
+
+@pytest.mark.parametrize(("swapped", "same"), [(False, True), (True, False)])
+def test_a_pixel_shuffle_that_joins_the_batch_with_the_channels_is_the_same(swapped: bool, same: bool) -> None:
+    last, pairs = simplified(pixel_shuffle(False)), simplified(pixel_shuffle_by_pairs(swapped))
+    assert (len(paired(last, pairs)) == len(last) == len(pairs)) == same
+
+
 def test_a_pixel_shuffle_is_the_same_with_channels_first_and_last() -> None:
     last, first = simplified(pixel_shuffle(False)), simplified(pixel_shuffle(True))
     assert len(paired(last, first)) == len(last) == len(first)

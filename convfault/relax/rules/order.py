@@ -155,14 +155,14 @@ def sink_transpose_through_take(draft: Draft, layer: Layer) -> Layer | None:
 
 
 def _first_order(draft: Draft, layer: Layer) -> Order | None:
-    """The first transpose that follows a model input behind elementwise layers."""
+    """The first transpose that follows a model input behind layers that it can go past."""
     pending, seen = list(draft.readers(layer.id)), set()
     while pending:
         reader = draft.layers[pending.pop(0)]
         if reader.kind == "transpose":
             order: Order = reader["order"]
             return order
-        if reader.id not in seen and reader.shape[1:] == layer.shape[1:]:
+        if reader.id not in seen and (reader.shape[1:] == layer.shape[1:] or reader.kind in {"pad", "slice"}):
             seen.add(reader.id)
             pending.extend(draft.readers(reader.id))
     return None

@@ -20,7 +20,7 @@ SHORTEST = 3
 """Chains of two have one spelling already, and other rules know it."""
 
 Axes = list[list[int]]
-"""For each axis but the first, which is the batch, the numbers of the factors that it is made of, outermost first."""
+"""For each axis the numbers of the factors that it is made of, outermost first."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,8 @@ class Factors:
         self.axes: Axes = [[number] if size != 1 else [] for number, size in self.sizes.items()]
 
     def transposed(self, order: Sequence[int]) -> bool:
-        """Whether the batch stays where it is."""
-        if order[0] != 0:
-            return False
-        self.axes = [self.axes[axis - 1] for axis in order[1:]]
+        """Whether it can be done: always."""
+        self.axes = [self.axes[axis] for axis in order]
         return True
 
     def reshaped(self, shape: Sequence[int]) -> bool:
@@ -79,15 +77,18 @@ class Factors:
 
 
 def canonical(shape: tuple[int, ...], chain: Sequence[Move]) -> list[Move] | None:
-    """The chain in its one form; None where it moves the batch, or joins parts of axes that do not fit."""
-    factors = Factors(shape[1:])
+    """The chain in its one form; None where it moves the batch, or joins parts of axes that do not fit.
+
+    A batch of one may be moved and joined with other axes on the way: there is nothing in it to be told apart.
+    """
+    if chain[-1].shape[0] != shape[0] or (shape[0] != 1 and not all(_keeps_batch(move, shape[0]) for move in chain)):
+        return None
+    factors = Factors((1, *shape[1:]))
     for move in chain:
-        if move.shape[0] != shape[0]:
+        sides = move.shape if shape[0] == 1 else (1, *move.shape[1:])
+        if not (factors.transposed(move.order) if move.order else factors.reshaped(sides)):
             return None
-        fits = factors.transposed(move.order) if move.order else factors.reshaped(move.shape[1:])
-        if not fits:
-            return None
-    result, axes = chain[-1].shape, factors.axes
+    result, axes = chain[-1].shape, factors.axes[1:]
     straight = _runs(factors, axes)
     if len(result) == 4 and _cost(straight)[1]:
         last = _runs(factors, [axes[1], axes[2], axes[0]])
@@ -95,6 +96,10 @@ def canonical(shape: tuple[int, ...], chain: Sequence[Move]) -> list[Move] | Non
             found = _spelled(shape, factors, last, (result[0], *result[2:], result[1]))
             return _joined([*found, Move("transpose", result, TO_FIRST)], shape)
     return _spelled(shape, factors, straight, result)
+
+
+def _keeps_batch(move: Move, batch: int) -> bool:
+    return move.shape[0] == batch and (not move.order or move.order[0] == 0)
 
 
 def _runs(factors: Factors, axes: Axes) -> list[list[int]]:
