@@ -82,7 +82,7 @@ def investigate(found: Measurement, context: Context, errand: Errand = Errand())
         hops = _hops(found, material, context)
     with watch.phase("examine"):
         outcome = process.run(_job(found, material, hops, errand), _Stages(context.progress).on_event)
-    value = outcome.unwrap()
+    value = outcome.of_our_own()
     named = tuple(Fault.from_record(item) for item in value["faults"])
     return Findings(
         named,

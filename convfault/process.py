@@ -82,6 +82,14 @@ class Outcome:
             raise self.error
         raise errors.SubjectError(self.message, self.status, self.stage, self.log)
 
+    def of_our_own(self) -> Any:
+        """The value of a job that runs nothing foreign: what it raises is a defect of convfault, not of the subject."""
+        if self.status == "error" and self.error is None:
+            defect = RuntimeError(self.message)
+            defect.add_note(self.log)
+            raise defect
+        return self.unwrap()
+
 
 class Worker:
     """A started job. Use as a context manager: leaving it kills what still runs."""

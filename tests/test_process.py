@@ -88,6 +88,17 @@ def test_what_it_raises_is_an_error_with_its_text() -> None:
         outcome.unwrap()
 
 
+def test_what_our_own_job_raises_is_a_defect_with_its_log() -> None:
+    with pytest.raises(RuntimeError, match="no such operator") as caught:
+        process.run(job("fail")).of_our_own()
+    assert "test_process.py" in caught.value.__notes__[0]
+
+
+def test_what_our_own_job_refuses_stays_a_refusal() -> None:
+    with pytest.raises(DataError, match="picture 3 is broken"):
+        process.run(job("fail_of_ours")).of_our_own()
+
+
 def test_an_error_of_ours_keeps_its_class() -> None:
     with pytest.raises(DataError, match="picture 3 is broken"):
         process.run(job("fail_of_ours")).unwrap()

@@ -70,11 +70,14 @@ class Subject:
         return layer.view(values) if values[0].size == int(np.prod(layer.shape[1:])) else values
 
     def native(self, layer_id: str) -> Array | None:
-        """A layer's value as the native runtime computed it, None where that has no such tensor."""
+        """A layer's value as the native runtime computed it, None where that has no such tensor, or of another form."""
         layer = self.graph[layer_id]
         if layer.native.tensor is None or layer.native.tensor not in self.trace.names:
             return None
-        return layer.view(self.trace.read(layer.native.tensor))
+        try:
+            return layer.view(self.trace.read(layer.native.tensor))
+        except ValueError:  # the runtime shows a tensor of another rank or size than the model says
+            return None
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,14 @@ def test_groups_are_cured_with_their_weights() -> None:
     assert only_suspect(source, target).cause == "groups"
 
 
+def test_groups_of_a_normalization_need_no_weights() -> None:
+    source, target = (
+        of_layer("normalize", (1, 4, 4, 8), axes=(1, 2, 3), epsilon=1e-3, groups=groups) for groups in (4, 2)
+    )
+    suspect = only_suspect(source, target)
+    assert suspect.cause == "groups"
+
+
 def _grouped(groups: int) -> Graph:
     sketch = Sketch(1, 6, 6, 4)
     graph = sketch.graph_of(sketch.convolution(sketch.source, filters=4, groups=groups))

@@ -124,7 +124,8 @@ def _cured(case: Case, source: Layer, target: Layer, attribute: Attribute) -> _F
     """With the edit that gives the target the source's values."""
     moved = source.shape[1:] != target.shape[1:]
     edit: Edit = SetHyperparameters(target.id, attribute.values, source.shape if moved else None)
-    if attribute.cause == "groups" and source.parameters["weights"].values.shape[-1] == target.shape[-1]:
+    weighted = attribute.cause == "groups" and "weights" in source.parameters
+    if weighted and source.parameters["weights"].values.shape[-1] == target.shape[-1]:
         weights = SetParameters(target.id, {"weights": source.parameters["weights"].values})
         edit = Together((edit, weights))
     if not moved:
