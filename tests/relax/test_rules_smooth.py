@@ -236,6 +236,21 @@ def test_groups_cut_from_the_channels_are_groups_of_a_normalization(groups: int,
     assert layer["axes"] == ((1, 2) if groups == 4 else (1, 2, 3))
 
 
+def test_groups_laid_side_by_side_as_columns_are_groups_of_a_normalization() -> None:
+    """So writes onnx2tf a group normalization: the columns of a table are the groups, its rows go over channels first."""
+    sketch = Sketch()
+    cut = sketch.layer("reshape", sketch.source, (1, 60, 2))
+    turned = sketch.layer("transpose", cut, (1, 2, 60), order=(0, 2, 1))
+    table = sketch.layer("reshape", turned, (1, 60, 2))
+    whole = normalization(sketch, table, (1, 60, 2), (1,))
+    apart = sketch.layer("reshape", whole, (1, 2, 30, 2))
+    back = sketch.layer("transpose", apart, (1, 30, 2, 2), order=(0, 2, 3, 1))
+    graph = simplified(sketch.ending(sketch.layer("reshape", back, PICTURE)))
+    expected = only(graph, "normalize")
+    assert kinds(graph) == ["normalize"]
+    assert (expected["axes"], expected["groups"]) == ((1, 2, 3), 2)
+
+
 def test_rows_that_cut_through_the_channels_are_no_groups() -> None:
     sketch = Sketch()
     shape = (1, 5, 24)

@@ -7,14 +7,17 @@ statistics are known; normalization by the picture's own mean and variance becom
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
+from typing import Any
 
 import numpy as np
 
 from convfault.relax.draft import Draft, Rule
 from convfault.relax.graph import Layer, Native, Parameter
 from convfault.relax.rules.affine import is_scalar
+from convfault.relax.rules.rearrange import Factors, Move, moves_before, put_moves
 
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+TO_LAST, TO_FIRST, PICTURE = (0, 2, 3, 1), (0, 3, 1, 2), 4
 TRANSPARENT = frozenset({"reshape", "cast", "broadcast"})
 
 
@@ -233,44 +236,43 @@ def _row(parameter: Parameter, depth: int) -> Parameter:
     return parameter.with_values(np.broadcast_to(parameter.values, (depth,)))
 
 
-def rows_to_groups(draft: Draft, layer: Layer) -> Layer | None:
-    """A picture with channels first cut into one row a group, normalized and put together again, has groups."""
-    whole = draft.input_of(layer)
-    rows = draft.input_of(whole) if whole.kind == "normalize" else None
-    if rows is None or rows.kind != "reshape" or len(rows.shape) < 3 or len(layer.shape) != 4:
+def rearranged_to_groups(draft: Draft, layer: Layer) -> Layer | None:
+    """A picture that is cut up so that each group of its channels lies along axes of its own, and normalized there."""
+    chain = moves_before(draft, layer)
+    if "groups" in layer.hyperparameters or all(move.kind == "transpose" for move in chain):
         return None
-    source = draft.input_of(rows)
-    groups = rows.shape[1]
-    if source.shape != layer.shape or rows.shape[0] != source.shape[0] or "groups" in whole.hyperparameters:
+    source, moves = draft.input_of(chain[0]), [Move.of(move) for move in chain]
+    groups = _groups_of(source.shape, moves, layer["axes"]) if len(source.shape) == PICTURE else None
+    if groups is None:
         return None
-    if whole["axes"] != tuple(range(2, len(rows.shape))) or source.shape[1] % groups:
-        return None
-    shape = [source.shape[axis] for axis in TO_LAST]
-    last = draft.add("transpose", (source.id,), shape, {"order": TO_LAST})
-    values = _grouped(groups, source.shape[1], whole["epsilon"])
-    native = replace(whole.native, tensor=None, permutation=None)
-    found = draft.add("normalize", (last.id,), shape, values, native=native)
-    late = Native(layer.native.tensor, layer.native.permutation)
-    return replace(layer, kind="transpose", inputs=(found.id,), hyperparameters={"order": TO_FIRST}, native=late)
+    channels, count = groups
+    native, picture = replace(layer.native, tensor=None, permutation=None), source
+    if channels == 1:
+        values = {"order": TO_LAST}
+        picture = draft.add("transpose", (source.id,), [source.shape[axis] for axis in TO_LAST], values)
+        moves.insert(0, Move("transpose", source.shape, TO_FIRST))
+    values = _grouped(count, picture.shape[-1], layer["epsilon"])
+    found = draft.add("normalize", (picture.id,), picture.shape, values, native=native)
+    return put_moves(
+        draft, found.id, moves, replace(layer, native=Native(layer.native.tensor, layer.native.permutation))
+    )
 
 
-def columns_to_groups(draft: Draft, layer: Layer) -> Layer | None:
-    """A picture with channels last whose channels are cut into groups, normalized and put together again."""
-    whole = draft.input_of(layer)
-    parts = draft.input_of(whole) if whole.kind == "normalize" else None
-    if parts is None or parts.kind != "reshape" or len(parts.shape) != len(layer.shape) + 1:
+def _groups_of(shape: tuple[int, ...], moves: list[Move], axes: tuple[int, ...]) -> tuple[int, int] | None:
+    """The axis of the channels and the number of their groups, when each group is normalized on its own."""
+    factors = Factors.moved(shape, moves)
+    if factors is None or (0 in axes and shape[0] != 1):
         return None
-    source, rank = draft.input_of(parts), len(parts.shape)
-    if source.shape != layer.shape or parts.shape[: rank - 2] != source.shape[:-1]:
-        return None
-    if whole["axes"] != (*range(1, rank - 2), rank - 1) or "groups" in whole.hyperparameters:
-        return None
-    values = _grouped(parts.shape[-2], source.shape[-1], whole["epsilon"])
-    native = layer.native.after(whole.native)
-    return replace(layer, kind="normalize", inputs=(source.id,), hyperparameters=values, native=native)
+    apart = {number for axis, parts in enumerate(factors.axes) if axis not in axes for number in parts}
+    for axis, parts in enumerate(factors.of_source()):
+        outer = [number for number in parts if number in apart]
+        if outer and set(outer) == apart:
+            fits = axis in {1, PICTURE - 1} and parts[: len(outer)] == outer
+            return (axis, prod(factors.sizes[number] for number in outer)) if fits else None
+    return None if apart else (PICTURE - 1, 1)
 
 
-def _grouped(groups: int, depth: int, epsilon: float) -> dict[str, object]:
+def _grouped(groups: int, depth: int, epsilon: float) -> dict[str, Any]:
     """Hyperparameters over a picture (N, H, W, C): one group is everything, as many as channels are each its own."""
     if groups in {1, depth}:
         return {"axes": (1, 2, 3) if groups == 1 else (1, 2), "epsilon": epsilon}
@@ -283,6 +285,5 @@ RECOGNIZE = (Rule("sum_to_batch_norm", frozenset({"add"}), sum_to_batch_norm),)
 RULES = (
     Rule("product_to_normalize", frozenset({"multiply"}), product_to_normalize),
     Rule("sum_to_normalize", frozenset({"add"}), sum_to_normalize),
-    Rule("rows_to_groups", frozenset({"reshape"}), rows_to_groups),
-    Rule("columns_to_groups", frozenset({"reshape"}), columns_to_groups),
+    Rule("rearranged_to_groups", frozenset({"normalize"}), rearranged_to_groups),
 )

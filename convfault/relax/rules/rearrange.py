@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 from convfault.relax.draft import Draft, Rule
 from convfault.relax.graph import Layer
@@ -35,14 +36,43 @@ class Move:
     def of(cls, layer: Layer) -> Move:
         return cls(layer.kind, layer.shape, layer["order"] if layer.kind == "transpose" else ())
 
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Those of a layer that does it."""
+        return {"order": self.order} if self.order else {}
+
 
 class Factors:
     """The axes of a source cut into factors, and how these lie in what the chain has made so far."""
 
     def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = tuple(shape)
         self.sizes = dict(enumerate(shape))
         self.source = [number for number, size in self.sizes.items() if size != 1]
         self.axes: Axes = [[number] if size != 1 else [] for number, size in self.sizes.items()]
+
+    @classmethod
+    def moved(cls, shape: tuple[int, ...], chain: Sequence[Move]) -> Factors | None:
+        """Behind the whole chain; None where it moves a batch of several, or joins parts of axes that do not fit."""
+        if shape[0] != 1 and not all(_keeps_batch(move, shape[0]) for move in chain):
+            return None
+        factors = cls((1, *shape[1:]))
+        for move in chain:
+            sides = move.shape if shape[0] == 1 else (1, *move.shape[1:])
+            if not (factors.transposed(move.order) if move.order else factors.reshaped(sides)):
+                return None
+        return factors
+
+    def of_source(self) -> Axes:
+        """For each axis of the source the factors that it was cut into."""
+        found, pending = Axes(), list(self.source)
+        for side in self.shape:
+            axis, left = list[int](), side
+            while left > 1:
+                axis.append(pending.pop(0))
+                left //= self.sizes[axis[-1]]
+            found.append(axis)
+        return found
 
     def transposed(self, order: Sequence[int]) -> bool:
         """Whether it can be done: always."""
@@ -77,17 +107,13 @@ class Factors:
 
 
 def canonical(shape: tuple[int, ...], chain: Sequence[Move]) -> list[Move] | None:
-    """The chain in its one form; None where it moves the batch, or joins parts of axes that do not fit.
+    """The chain in its one form, None where it has none.
 
     A batch of one may be moved and joined with other axes on the way: there is nothing in it to be told apart.
     """
-    if chain[-1].shape[0] != shape[0] or (shape[0] != 1 and not all(_keeps_batch(move, shape[0]) for move in chain)):
+    factors = Factors.moved(shape, chain) if chain[-1].shape[0] == shape[0] else None
+    if factors is None:
         return None
-    factors = Factors((1, *shape[1:]))
-    for move in chain:
-        sides = move.shape if shape[0] == 1 else (1, *move.shape[1:])
-        if not (factors.transposed(move.order) if move.order else factors.reshaped(sides)):
-            return None
     result, axes = chain[-1].shape, factors.axes[1:]
     straight = _runs(factors, axes)
     if len(result) == 4 and _cost(straight)[1]:
@@ -147,9 +173,7 @@ def settle_moves(draft: Draft, layer: Layer) -> Layer | str | None:
     readers = [draft.layers[name].kind for name in draft.readers(layer.id)]
     if layer.id not in draft.outputs and not any(kind not in MOVES for kind in readers):
         return None
-    chain = [layer]
-    while (before := draft.input_of(chain[0])).kind in MOVES:
-        chain.insert(0, before)
+    chain = [*moves_before(draft, layer), layer]
     source, moves = draft.input_of(chain[0]), [Move.of(item) for item in chain]
     if len(chain) < SHORTEST or source.kind == "constant":
         return None
@@ -159,15 +183,23 @@ def settle_moves(draft: Draft, layer: Layer) -> Layer | str | None:
     native = layer.native
     for item in reversed(chain[:-1]):
         native = native.after(item.native)
-    if not wanted:
-        return source.id
-    name = source.id
-    for move in wanted[:-1]:
-        values = {"order": move.order} if move.order else {}
-        name = draft.add(move.kind, (name,), move.shape, values, dtype=layer.dtype).id
-    last = wanted[-1]
-    values = {"order": last.order} if last.order else {}
-    return replace(layer, kind=last.kind, inputs=(name,), hyperparameters=values, native=native)
+    return put_moves(draft, source.id, wanted, replace(layer, native=native)) if wanted else source.id
+
+
+def moves_before(draft: Draft, layer: Layer) -> list[Layer]:
+    """The reshapes and transposes in a row that a layer reads its only input through, in order of computation."""
+    chain = [layer]
+    while (before := draft.input_of(chain[0])).kind in MOVES:
+        chain.insert(0, before)
+    return chain[:-1]
+
+
+def put_moves(draft: Draft, source: str, moves: Sequence[Move], layer: Layer) -> Layer:
+    """The last of the ``moves`` of what ``source`` computes, in a layer's place."""
+    for move in moves[:-1]:
+        source = draft.add(move.kind, (source,), move.shape, move.hyperparameters, dtype=layer.dtype).id
+    last = moves[-1]
+    return replace(layer, kind=last.kind, inputs=(source,), hyperparameters=last.hyperparameters)
 
 
 RULES = (Rule("settle_moves", MOVES, settle_moves),)
