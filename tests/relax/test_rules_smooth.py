@@ -237,7 +237,7 @@ def test_groups_cut_from_the_channels_are_groups_of_a_normalization(groups: int,
 
 
 def test_groups_laid_side_by_side_as_columns_are_groups_of_a_normalization() -> None:
-    """So writes onnx2tf a group normalization: the columns of a table are the groups, its rows go over channels first."""
+    """So onnx2tf writes a group normalization: a table whose columns are the groups."""
     sketch = Sketch()
     cut = sketch.layer("reshape", sketch.source, (1, 60, 2))
     turned = sketch.layer("transpose", cut, (1, 2, 60), order=(0, 2, 1))
