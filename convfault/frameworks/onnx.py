@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +11,22 @@ from typing import TYPE_CHECKING, Any
 from convfault.errors import FormatError
 from convfault.frameworks.base import Framework, Perturbation, Session, reading, threads
 from convfault.frameworks.onnx_proto import check_external_data, check_operators, observable, perturbed
+from convfault.frameworks.onnx_scales import Scale, scales
 from convfault.model import Model, Signature, TensorSpec
 from convfault.trace import Trace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(bool)": "bool"}
-"""onnxruntime's names of types that are not numpy's between the parentheses."""
+DTYPES = {"float": "float32", "double": "float64"}
+"""onnxruntime's names of types that are not numpy's."""
 
 
 class Onnx(Framework):
     """onnxruntime's CPU provider, NCHW. Tensor names are the graph's value names.
 
-    Symbolic and unknown sides of inputs and outputs are None.
+    Symbolic and unknown sides of inputs and outputs are None. Inner integers that stand for real numbers are given as
+    these, and half precision as float32.
     """
 
     name = "onnx"
@@ -58,6 +61,7 @@ class OnnxSession(Session):
             tuple(_spec(value) for value in self._native.get_inputs()),
             tuple(_spec(value) for value in self._native.get_outputs()),
         )
+        self._fed = {value.name: _numpy_type(value) for value in self._native.get_inputs()}
 
     def _opened(self, content: bytes | str, optimize: bool = True) -> Any:
         import onnxruntime
@@ -79,23 +83,39 @@ class OnnxSession(Session):
         """Every inner value as an output, nothing fused: what is captured is what the file says, not what was fused."""
         return self._opened(observable(self._proto).SerializeToString(), optimize=False)
 
+    @cached_property
+    def _scales(self) -> dict[str, Scale]:
+        """What inner integers stand for."""
+        return scales(self._proto, self._folder)
+
     def tensors(self) -> tuple[TensorSpec, ...]:
         """Every value with one row a picture, as far as its shape is known."""
         batch = self.signature.inputs[0].shape[:1]
         specs = [_spec(value) for value in self._observing.get_outputs() if value.type.startswith("tensor(")]
         order = {name: index for index, name in enumerate(_written(self._proto))}
-        inner = [spec for spec in specs if spec.name in order and spec.shape and spec.shape[:1] == batch]
+        inner = [self._real(s) for s in specs if s.name in order and s.shape and s.shape[:1] == batch]
         return tuple(sorted(inner, key=lambda spec: order[spec.name]))
 
     def run_batch(self, inputs: Mapping[str, npt.NDArray[Any]], capture: Sequence[str] = ()) -> Trace:
         """Run; captured values come from a session that fuses nothing, in the same run as the outputs."""
         import numpy as np
 
-        feeds = {spec.name: np.ascontiguousarray(inputs[spec.name], dtype=spec.dtype) for spec in self.signature.inputs}
+        feeds = {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, dtype in self._fed.items()}
         outputs = [spec.name for spec in self.signature.outputs]
         native = self._observing if capture else self._native
-        values = dict(zip([*outputs, *capture], native.run([*outputs, *capture], feeds), strict=True))
+        found = zip([*outputs, *capture], native.run([*outputs, *capture], feeds), strict=True)
+        values = {name: self._real_values(name, value, name in outputs) for name, value in found}
         return self._framework.trace({name: values[name] for name in outputs}, {name: values[name] for name in capture})
+
+    def _real_values(self, name: str, values: Any, output: bool) -> Any:
+        if not output and name in self._scales:
+            return self._scales[name].real(values)
+        half = str(getattr(values, "dtype", "")) == "float16"
+        return values.astype("float32") if half else values
+
+    def _real(self, spec: TensorSpec) -> TensorSpec:
+        inner = spec.name in self._scales and spec.name not in {output.name for output in self.signature.outputs}
+        return replace(spec, dtype="float32") if inner else spec
 
     def close(self) -> None:
         """Release both sessions and the weights."""
@@ -104,10 +124,16 @@ class OnnxSession(Session):
         self._replaced = {}
 
 
+def _numpy_type(value: Any) -> str:
+    """The type of a value in the file, as numpy calls it."""
+    inner = str(value.type).removeprefix("tensor(").removesuffix(")")
+    return DTYPES.get(inner, inner)
+
+
 def _spec(value: Any) -> TensorSpec:
-    inner = value.type.removeprefix("tensor(").removesuffix(")")
     sides = tuple(side if isinstance(side, int) else None for side in value.shape)
-    return TensorSpec(value.name, sides, DTYPES.get(value.type, inner))
+    dtype = _numpy_type(value)
+    return TensorSpec(value.name, sides, "float32" if dtype == "float16" else dtype)
 
 
 def _written(proto: Any) -> list[str]:

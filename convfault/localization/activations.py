@@ -10,6 +10,7 @@ from convfault.errors import UsageError
 from convfault.localization.case import Subject
 from convfault.relax.evaluate import evaluate
 from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.rounding import as_read
 
 ROUNDING = 2.0**-18
 """Relative size of a harmless perturbation: 32 roundings of a float32, what folding a batch norm costs a weight."""
@@ -41,7 +42,7 @@ def computed(
                 needed.append(name)
                 pending.extend(graph[name].inputs)
     for name in sorted(needed, key=graph.position):
-        values[name] = evaluate(graph[name], [values[item] for item in graph[name].inputs])
+        values[name] = evaluate(graph[name], [as_read(graph[item], values[item]) for item in graph[name].inputs])
     return {name: values[name] for name in wanted}
 
 

@@ -16,6 +16,7 @@ from convfault.localization.aligning.alignment import Alignment
 from convfault.model import Model
 from convfault.relax import evaluate
 from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.rounding import as_read
 from convfault.trace import StoredTrace
 
 
@@ -55,7 +56,7 @@ class Subject:
         if layer.kind == "opaque" or any(name not in known for name in layer.inputs):
             return self.native(layer.id)
         try:
-            return evaluate.evaluate(layer, [known[name] for name in layer.inputs])
+            return evaluate.evaluate(layer, [as_read(self.graph[name], known[name]) for name in layer.inputs])
         except ConvfaultError:
             return self.native(layer.id)
 

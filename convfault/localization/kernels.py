@@ -19,6 +19,7 @@ from convfault.localization.activations import (
 from convfault.localization.case import Subject
 from convfault.relax.evaluate import evaluate
 from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.rounding import as_read
 
 KERNEL_PICTURES = 2
 
@@ -46,7 +47,7 @@ def alone(subject: Subject, layer: Layer, seen: Lookup, pictures: int = KERNEL_P
         return None
     try:
         inputs = computed(subject.graph, layer.inputs, lambda name: _first(seen(name), pictures))
-        expected = evaluate(layer, [inputs[name] for name in layer.inputs])
+        expected = evaluate(layer, [as_read(subject.graph[name], inputs[name]) for name in layer.inputs])
     except (UsageError, ShapeError, UnknownNameError, IndexError):
         return None
     return Alone(layer, inputs, expected, like(native[:pictures], expected))

@@ -11,6 +11,7 @@ from convfault.relax.draft import Draft, apply
 from convfault.relax.extract import extract
 from convfault.relax.graph import Graph
 from convfault.relax.imported import Imported
+from convfault.relax.rounding import as_stored
 from convfault.relax.rules import COMBINE, RECOGNIZE, SIMPLIFY
 
 
@@ -25,4 +26,4 @@ def normalized(graph: Graph) -> Graph:
     apply(draft, RECOGNIZE)
     apply(draft, SIMPLIFY)
     apply(draft, COMBINE)
-    return draft.graph(encodings=graph.encodings, unsupported=graph.unsupported)
+    return as_stored(draft.graph(encodings=graph.encodings, unsupported=graph.unsupported))

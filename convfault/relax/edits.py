@@ -52,6 +52,22 @@ class SetHyperparameters:
         return edited if self.shape is None else edited.with_layer(replace(edited[self.layer], shape=self.shape))
 
 
+@dataclass(frozen=True)
+class KeepFloat:
+    """Keep the outputs of some layers, which hold one value, as real numbers instead of rounding them to integers."""
+
+    layers: tuple[str, ...]
+
+    @property
+    def changed(self) -> frozenset[str]:
+        return frozenset(self.layers)
+
+    def apply(self, graph: Graph) -> Graph:
+        for name in self.layers:
+            graph = graph.with_layer(replace(graph[name], rounding=None))
+        return graph
+
+
 @dataclass(frozen=True, eq=False)
 class Substitute:
     """Put another layer in a layer's place; it keeps the id, and its readers."""

@@ -14,6 +14,7 @@ from convfault.errors import ShapeError, UsageError
 from convfault.relax.evaluate_index import INDEX_OPERATIONS
 from convfault.relax.evaluate_window import WINDOW_OPERATIONS
 from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.rounding import as_read, rounded
 
 Operation = Callable[[Layer, Sequence[Array]], Array]
 GIVEN = frozenset({"input", "opaque"})
@@ -50,7 +51,7 @@ def resume(graph: Graph, values: Mapping[str, Array], changed: set[str], keep: S
     current = {name: value for name, value in values.items() if name not in affected or graph[name].kind in GIVEN}
     for layer in graph:
         if layer.id in affected and layer.kind not in GIVEN and (layer.id in wanted or last.get(layer.id)):
-            current[layer.id] = evaluate(layer, [_value(graph, current, item) for item in layer.inputs])
+            current[layer.id] = evaluate(layer, [_read(graph, current, item) for item in layer.inputs])
             for item in {*layer.inputs}:
                 if item not in wanted and last.get(item) == layer.id and item in affected:
                     del current[item]
@@ -61,6 +62,10 @@ def _last_readers(graph: Graph, affected: set[str]) -> dict[str, str]:
     return {source: layer.id for layer in graph if layer.id in affected for source in layer.inputs}
 
 
+def _read(graph: Graph, current: dict[str, Array], name: str) -> Array:
+    return as_read(graph[name], _value(graph, current, name))
+
+
 def _value(graph: Graph, current: dict[str, Array], name: str) -> Array:
     """A value that is at hand, or follows from constants and values at hand."""
     if name not in current:
@@ -69,18 +74,19 @@ def _value(graph: Graph, current: dict[str, Array], name: str) -> Array:
             raise UsageError(
                 f"the value of {layer.kind} layer {name} ('{layer.native.tensor}') is needed and was not given"
             )
-        current[name] = evaluate(layer, [_value(graph, current, item) for item in layer.inputs])
+        current[name] = evaluate(layer, [_read(graph, current, item) for item in layer.inputs])
     return current[name]
 
 
 def evaluate(layer: Layer, inputs: Sequence[Array]) -> Array:
-    """The output of one layer; raises ``UsageError`` for a kind that cannot be run here."""
+    """The output of one layer, as it is stored; raises ``UsageError`` for a kind that cannot be run here."""
     operation = OPERATIONS.get(layer.kind)
     if operation is None:
         raise UsageError(f"a layer of kind {layer.kind} cannot be evaluated: give its value")
     try:
         with np.errstate(all="ignore"):
-            return operation(layer, inputs)
+            found = operation(layer, inputs)
+            return found if layer.rounding is None else rounded(found, layer.rounding)
     except (ValueError, RuntimeError) as error:  # numpy's and torch's refusals
         shapes = ", ".join(str(value.shape) for value in inputs)
         raise ShapeError(f"layer {layer.id} ({layer.kind}) cannot take {shapes}: {error}") from error

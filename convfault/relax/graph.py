@@ -72,7 +72,8 @@ class Layer:
 
     ``id`` is unique in its graph and survives edits; ``inputs`` are ids of the layers it reads; ``shape`` is that of
     its output, batch first; ``hyperparameters`` are numbers, tuples and strings by canonical name; ``details`` says
-    what is not compared (the epsilon of a batch normalization that was folded in).
+    what is not compared (the epsilon of a batch normalization that was folded in). ``rounding`` is how the file stores
+    the output where it holds integers: what the layer computes is rounded to them.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Layer:
     parameters: Mapping[str, Parameter] = field(default_factory=lambda: MappingProxyType({}))
     native: Native = field(default_factory=Native)
     details: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    rounding: Encoding | None = None
 
     def view(self, values: Array) -> Array:
         """The value of ``native.tensor``, from the native runtime and of any batch size, as this layer's output."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from convfault.errors import ShapeError
@@ -16,19 +17,27 @@ from convfault.relax.imported import (
     import_around,
 )
 from convfault.relax.known_onnx import known_node
+from convfault.relax.onnx_dequantize import dequantize
 from convfault.relax.onnx_expand import drop_unread_outputs, expanded, seen_values
 from convfault.relax.onnx_fold import fold_sizes
+from convfault.relax.onnx_scene import NODE, OPERATOR
 
 
 def import_onnx(model: Model, batch: int) -> Imported:
     """Import an ``.onnx`` file, external data included; native names are those of the graph's values."""
     import onnx
 
-    proto = expanded(onnx.load(model.path), _known())
+    proto = onnx.load(model.path)
+    native = _made(proto.graph)
+    encodings = dequantize(proto)
+    invented = _made(proto.graph) - native
+    proto = expanded(proto, _known())
     fix_shapes(proto.graph, batch)
     fold_sizes(proto)
     drop_unread_outputs(proto.graph)
-    return import_around(lambda refused: _attempt(proto, refused))
+    imported = import_around(lambda refused: _attempt(proto, refused))
+    names = {name: expression for name, expression in imported.names.items() if name not in invented}
+    return replace(imported, names=names, encodings=encodings)
 
 
 def fix_shapes(graph: Any, batch: int) -> None:
@@ -45,6 +54,10 @@ def fix_shapes(graph: Any, batch: int) -> None:
                     f"input '{value.name}' has no fixed size in dimension {index}: export it with a fixed size"
                 )
             dimension.dim_value = batch
+
+
+def _made(graph: Any) -> set[str]:
+    return {name for node in graph.node for name in node.output}
 
 
 def _attempt(proto: Any, refused: Mapping[str, str]) -> Imported:
@@ -71,13 +84,16 @@ def _attempt(proto: Any, refused: Mapping[str, str]) -> Imported:
         outputs=tuple(outputs),
         layout="NCHW",
         origins={
-            name: Origin(node.name or node.output[0], node.op_type, _source(node))
-            for node in graph.node
-            for name in node.output
-            if isinstance(node, onnx.NodeProto)
+            name: _origin(node) for node in graph.node for name in node.output if isinstance(node, onnx.NodeProto)
         },
         unsupported=unsupported,
     )
+
+
+def _origin(node: Any) -> Origin:
+    """The native operator that a node is, or that it was made for."""
+    found = {item.key: item.value for item in node.metadata_props}
+    return Origin(found.get(NODE, node.name or node.output[0]), found.get(OPERATOR, node.op_type), _source(node))
 
 
 def _source(node: Any) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 from convfault.model import TensorSpec
 from convfault.relax.graph import Array, Graph, Layer, Native, Parameter
 from convfault.relax.imported import Encoding, Origin, UnsupportedOperator
+from convfault.relax.rounding import as_stored
 
 HEADER, ARRAYS = "graph.json", "parameters.npz"
 
@@ -37,7 +38,7 @@ def read(folder: Path) -> Graph:
     record = json.loads((folder / HEADER).read_text(encoding="utf-8"))
     with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
         layers = tuple(layer_from(item, arrays) for item in record["layers"])
-    return Graph(
+    graph = Graph(
         layers,
         tuple(record["inputs"]),
         tuple(record["outputs"]),
@@ -45,6 +46,7 @@ def read(folder: Path) -> Graph:
         {name: Encoding(**_tuples(encoding)) for name, encoding in record["encodings"].items()},
         tuple(_unsupported(item) for item in record["unsupported"]),
     )
+    return as_stored(graph)
 
 
 def tensors(folder: Path) -> tuple[str, ...]:

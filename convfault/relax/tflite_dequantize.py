@@ -7,6 +7,8 @@ way is not modelled: the float meaning of the graph is what two conversions are 
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,7 @@ def dequantize(tree: Any) -> dict[str, Encoding]:
             tree.buffers.append(buffer)
         tensor.type = schema.TensorType.FLOAT32
         tensor.quantization = None
-    _drop_markers(tree, schema)
+    _drop_markers(tree, schema, encodings)
     return encodings
 
 
@@ -90,20 +92,35 @@ def real_values(data: Any, shape: tuple[int, ...], encoding: Encoding) -> npt.ND
     return np.asarray((stored.astype(np.int64) - zeros).astype(np.float32) * scales, np.float32)
 
 
-def _drop_markers(tree: Any, schema: Any) -> None:
-    """Remove QUANTIZE and DEQUANTIZE: whoever reads their output reads their input."""
+def _drop_markers(tree: Any, schema: Any, encodings: dict[str, Encoding]) -> None:
+    """Remove QUANTIZE and DEQUANTIZE: whoever reads their output reads their input.
+
+    Where QUANTIZE alone reads a float that an operator computes, the operator writes to QUANTIZE's output instead: the
+    value goes by the name that has its encoding. A model input that is quantized first gets that encoding itself.
+    """
     graph = tree.subgraphs[0]
-    codes = {getattr(schema.BuiltinOperator, name) for name in MARKERS}
+    codes = {getattr(schema.BuiltinOperator, name): name for name in MARKERS}
+    outputs = {int(index) for index in graph.outputs}
+    reads = Counter(int(index) for operator in graph.operators for index in operator.inputs)
+    makers = {int(index): operator for operator in graph.operators for index in operator.outputs}
     alias: dict[int, int] = {}
     kept = []
     for operator in graph.operators:
         code = tree.operatorCodes[operator.opcodeIndex]
-        if max(code.builtinCode, code.deprecatedBuiltinCode) in codes and operator.outputs[0] not in list(
-            graph.outputs
-        ):
-            alias[int(operator.outputs[0])] = alias.get(int(operator.inputs[0]), int(operator.inputs[0]))
-        else:
+        marker = codes.get(max(code.builtinCode, code.deprecatedBuiltinCode))
+        if marker is None or int(operator.outputs[0]) in outputs:
             kept.append(operator)
+            continue
+        before, after = int(operator.inputs[0]), int(operator.outputs[0])
+        maker = makers.get(before)
+        alone = reads[before] == 1 and before not in outputs
+        if marker == "QUANTIZE" and maker is not None and maker in kept and alone:
+            maker.outputs = [after if int(index) == before else int(index) for index in maker.outputs]
+        else:
+            alias[after] = alias.get(before, before)
+            names = [graph.tensors[index].name.decode() for index in (before, after)]
+            if marker == "QUANTIZE" and maker is None and alone and names[1] in encodings:
+                encodings[names[0]] = replace(encodings[names[1]], tensor=names[0])
     for operator in kept:
         operator.inputs = [alias.get(int(index), int(index)) for index in operator.inputs]
     graph.operators = kept

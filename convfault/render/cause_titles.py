@@ -12,6 +12,8 @@ TITLES: Mapping[str, str] = {
     # parameters; {what} is what the values are
     "quantization_scale": "{what} with a wrong quantization scale",
     "quantization_zero_point": "{what} with a wrong zero point",
+    "activation_clipped": "output cut off by its integers' range",
+    "activation_scale": "output stored in too coarse steps",
     "batch_norm_epsilon": "batch norm folded in with another epsilon",
     "batch_norm_statistics": "batch norm with other statistics",
     "batch_norm_weights": "batch norm with another gamma or beta",

@@ -37,7 +37,7 @@ Candidate = tuple[int, Suspect, Effect]
 
 def strategy(suspect: Suspect) -> str:
     """The name of what undoes a suspect."""
-    if suspect.kind == "parameters" and suspect.cause.endswith("_rounding"):
+    if suspect.kind == "parameters" and (suspect.cause.endswith("_rounding") or suspect.attribute == "output"):
         return "precision"
     return suspect.kind
 
@@ -48,6 +48,8 @@ def describe(case: Case, suspect: Suspect) -> str:
     for subject, name in ((case.source, suspect.source), (case.target, suspect.target)):
         if name is not None and name in subject.graph and not suspect.target_location:
             place = faults.location(subject.graph[name], suspect.attribute) or place
+    if suspect.attribute == "output":
+        return f"keep the output of {place} in float"
     what = suspect.attribute if suspect.kind in {"parameters", "hyperparameters"} and suspect.attribute else None
     told = f"restore {what}" if what else f"undo {suspect.cause.replace('_', ' ')}"
     return f"{told} of {place}" if place else told

@@ -30,7 +30,7 @@ EDITS = {
     kind.__name__: kind
     for kind in (
         kinds.SetParameters, kinds.SetHyperparameters, kinds.Substitute, kinds.Insert, kinds.Remove, kinds.Rewire,
-        kinds.Add, kinds.Redirect, kinds.SetOutputs, kinds.Together,
+        kinds.Add, kinds.KeepFloat, kinds.Redirect, kinds.SetOutputs, kinds.Together,
     )
 }  # fmt: skip
 """Name in a file → kind of edit."""

@@ -48,6 +48,18 @@ def site_of(random: np.random.Generator, groups: int, steps: int, bias: bool) ->
     )  # fmt: skip
 
 
+def test_a_bias_that_is_to_change_a_little_changes_and_one_that_is_not_stays() -> None:
+    site = site_of(np.random.default_rng(1), 1, 0, True)
+    layer = layer_of(site, groups=1)
+    present = {name: parameter.values for name, parameter in layer.parameters.items()}
+    little = present["bias"] + 1e-5 * np.abs(present["bias"]).max()
+    puts = solve(site, layer, {**present, "bias": little})
+    assert puts is not None
+    assert [put.slot for put in puts] == [2]
+    np.testing.assert_allclose(puts[0].values, little, rtol=1e-6)
+    assert solve(site, layer, present) == []
+
+
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 1000), groups=st.integers(1, 3), steps=st.integers(0, 2), bias=st.booleans())
 def test_the_solution_gives_the_wanted_parameters(seed: int, groups: int, steps: int, bias: bool) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from convfault.localization.hyperparameters.attribute import Attribute, differing, differs
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.resize import resize
+from convfault.relax.rounding import span
 
 CAUSES_OF = {
     "alpha": "alpha", "antialias": "antialias", "axes": "axis", "axis": "axis", "begin": "slice_bounds",
@@ -114,6 +115,16 @@ def _same_effect(graphs: tuple[Graph, Graph], source: Layer, target: Layer) -> b
     return before[0][1:] == before[1][1:] and source.shape[1:] == target.shape[1:] and test(source, target, before[0])
 
 
+def _clips_alike(source: Layer, target: Layer, shape: tuple[int, ...]) -> bool:
+    """Whether the range of the integers that hold the target's output ends where the bounds differ: a quantizer drops
+    an activation that the range implies, and ReLU6 cannot be told from ReLU then."""
+    if target.rounding is None:
+        return False
+    low, high = span(target.rounding)
+    pairs = [(max(layer["minimum"], low), min(layer["maximum"], high)) for layer in (source, target)]
+    return bool(max(abs(one - other) for one, other in zip(*pairs, strict=True)) <= max(target.rounding.scales))
+
+
 def _resizes_alike(source: Layer, target: Layer, shape: tuple[int, ...]) -> bool:
     """Resizing is linear along each axis: the same matrices do the same."""
     pairs = [(_matrix(source, axis, shape), _matrix(target, axis, shape)) for axis in (0, 1)]
@@ -151,6 +162,7 @@ def _spans(layer: Layer) -> list[tuple[int, int, int]]:
 
 SAME_EFFECT: dict[str, Callable[[Layer, Layer, tuple[int, ...]], bool]] = {
     **dict.fromkeys(("mean", "sum", "max", "min", "prod"), _reduces_alike),
+    "clip": _clips_alike,
     "resize": _resizes_alike,
     "slice": _cuts_alike,
 }

@@ -48,6 +48,18 @@ CAUSES: Mapping[str, Cause] = {
         "int8 values read as uint8 are shifted by 128 steps.",
         "Store the zero point again.",
     ),
+    "activation_clipped": Cause(
+        "Outputs cut off at the ends of the range that their integers can hold.",
+        "The quantizer measured the range on other pictures, on too few, or with another preprocessing than is used.",
+        "A representative data set of pictures from 0 to 1 for a model that is fed with 0 to 255.",
+        "Quantize again with pictures, and a preprocessing, like those in use; or keep these layers in float32.",
+    ),
+    "activation_scale": Cause(
+        "Outputs that use only a few of the integers that they are stored in: the step is too coarse.",
+        "One value far out in calibration, or values of another layer or preprocessing, set the range.",
+        "One picture of noise in the representative data set.",
+        "Quantize again with typical pictures, or with a calibration that leaves out what is far out (percentile).",
+    ),
     "batch_norm_epsilon": Cause(
         "Weights of every channel a little too large or too small, those of small variance most.",
         "Batch normalization was folded into the weights with another epsilon than the source's.",

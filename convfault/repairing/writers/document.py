@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convfault.relax.graph import Array, Graph, Layer
-from convfault.repairing.writers.change import Change
+from convfault.repairing.writers.change import Change, Refusal
 
 if TYPE_CHECKING:
     from convfault.repairing.writers.folding import Step
@@ -159,6 +159,10 @@ class Document(ABC):
     @abstractmethod
     def inherit(self, new: str, old: str) -> None:
         """The operator that makes ``new`` takes the place of the one that made ``old``, and its name."""
+
+    def keep_float(self, tensor: str) -> None:
+        """Keep a value as real numbers that the file stores as integers; raises ``Refusal``."""
+        raise Refusal("the format stores no value in integers")
 
     # what all formats share
 

@@ -17,6 +17,8 @@ from convfault.repairing.writers.document import Node
 
 ROUNDING = 2e-5
 """Relative to the largest value: how far folding in float32 and float64 may differ."""
+SAME = 2e-7
+"""The same for numbers that are to change: nearer to each other nothing is gained by writing them."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _composed(steps: Sequence[Step], count: int) -> tuple[Array, Array]:
 
 def _keep_scales(site: Site, layer: Layer, goal: list[Array]) -> tuple[Site, list[Put]] | None:
     """Other weights between the scales as they are, or no change at all where only the bias differs."""
-    if close(effective(site, layer)[0], goal[0]):
+    if _stays(layer, site.weights is None, goal) or close(effective(site, layer)[0], goal[0], SAME):
         return site, []
     if site.weights is None or site.put_weights is None or (found := _rescale(site, layer, goal)) is not None:
         return None if site.weights is None or site.put_weights is None else found
@@ -154,7 +156,8 @@ def _ratio(layer: Layer, values: Array, goal: Array, plain: bool) -> Array | Non
 def _shift(site: Site, layer: Layer, goal: Array) -> list[Put] | None:
     """The change of one shift that makes the bias the goal; nothing where it is."""
     present = effective(site, layer)[1]
-    if close(present, goal):
+    stays = np.array_equal(goal, layer.parameters["bias" if site.weights is not None else "shift"].values)
+    if close(present, goal, ROUNDING if stays else SAME):
         return []
     difference = goal - present
     for position in range(len(site.behind) - 1, -1, -1):
@@ -173,12 +176,17 @@ def _shift(site: Site, layer: Layer, goal: Array) -> list[Put] | None:
     return site.put_bias(bias) if close(effective(replace(site, bias=bias), layer)[1], goal) else None
 
 
-def close(found: Array, wanted: Array) -> bool:
+def _stays(layer: Layer, plain: bool, goal: list[Array]) -> bool:
+    """Whether the weights are to be as they are: what folding rounds in them is left alone."""
+    return np.array_equal(goal[0], layer.parameters["scale" if plain else "weights"].values)
+
+
+def close(found: Array, wanted: Array, rounding: float = ROUNDING) -> bool:
     """Equal within rounding."""
     if found.shape != np.shape(wanted):
         return False
     size = max(float(np.abs(wanted).max(initial=0.0)), float(np.abs(found).max(initial=0.0)), 1e-30)
-    return bool(np.all(np.abs(found - wanted) <= ROUNDING * size))
+    return bool(np.all(np.abs(found - wanted) <= rounding * size))
 
 
 def _depth(layer: Layer, weights: Array) -> int:

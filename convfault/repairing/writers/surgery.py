@@ -39,6 +39,7 @@ class Surgery:
 
     def perform(self) -> None:
         spared = self.document.dead()
+        self._keep_floats()
         self._patch()
         self._close()
         self._move_aside()
@@ -51,6 +52,19 @@ class Surgery:
         if self.document.structural:
             self.document.prune(spared)
             self.document.sort()
+
+    # what is no longer rounded
+
+    def _keep_floats(self) -> None:
+        kept: dict[str, Layer] = {}
+        for layer in self.after:
+            old = self._old(layer.id)
+            if old is None or old.rounding is layer.rounding:
+                continue
+            kept.setdefault(str(old.native.tensor), layer)
+        for tensor, layer in kept.items():
+            with refusals(layer):
+                self.document.keep_float(tensor)
 
     # what must be computed anew
 

@@ -53,6 +53,10 @@ class OnnxDocument(Document):
         self.types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
         self.stale: set[str] = set()
         """Values whose recorded shape no longer holds."""
+        self.cut_off: frozenset[str] | None = None
+        """Values whose range of integers stands for a Relu; None: nobody has asked yet."""
+        self.steps: dict[str, list[str]] = {}
+        """Integer tensor that something else is to be written to → the names of its scale and zero point."""
 
     @property
     def alone(self) -> bool:
@@ -142,12 +146,19 @@ class OnnxDocument(Document):
         return producer is not None and producer.type == "DequantizeLinear"
 
     def blank(self, name: str, shape: tuple[int, ...], like: str) -> str:
+        from convfault.repairing.writers.onnx.float import stored_steps
+
         name = unused(name, self.taken)
         self.shapes[name] = shape
+        if steps := stored_steps(self, like):
+            self.steps[like] = steps
         return name
 
     def computed(self, tensor: str) -> str:
-        return tensor
+        from convfault.repairing.writers.onnx.float import dequantized, stored_steps
+
+        steps = stored_steps(self, tensor)
+        return tensor if steps is None else dequantized(self, tensor, steps)
 
     # operators
 
@@ -180,11 +191,12 @@ class OnnxDocument(Document):
         return self.make("Reshape", [tensor, sides], shape)
 
     def copy(self, tensor: str, into: str) -> None:
-        producer = self.producer(tensor)
-        if producer is not None and id(producer) in self.made and not self.readers(tensor):
+        producer, steps = self.producer(tensor), self.steps.get(into)
+        if producer is not None and id(producer) in self.made and not self.readers(tensor) and steps is None:
             producer.outputs = [into]
             return
-        self.make("Identity", [tensor], self.shapes.get(tensor, ()))
+        kind = "Identity" if steps is None else "QuantizeLinear"
+        self.make(kind, [tensor, *(steps or ())], self.shapes.get(tensor, ()))
         self.nodes[-1].outputs = [into]
 
     def rename(self, old: str, new: str) -> None:
@@ -219,6 +231,11 @@ class OnnxDocument(Document):
         """Refuse an operator that the model's opset lacks in the form that is written."""
         if self.opset < version:
             raise Refusal(f"the model's opset is {self.opset}, and {kind} is written for {version} and later")
+
+    def keep_float(self, tensor: str) -> None:
+        from convfault.repairing.writers.onnx.float import keep_float
+
+        keep_float(self, tensor)
 
     def axes_of(self, kind: str, axes: Sequence[int]) -> tuple[list[str], dict[str, Any]]:
         """The axes of a reduction as this opset wants them: as an input or as an attribute."""

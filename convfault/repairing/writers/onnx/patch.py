@@ -14,6 +14,7 @@ from convfault.repairing.writers.flattening import (
 )
 from convfault.repairing.writers.onnx.document import OnnxDocument
 from convfault.repairing.writers.onnx.emit_window import pool_settings, window_settings
+from convfault.repairing.writers.onnx.float import spread_products
 from convfault.repairing.writers.onnx.values import attributes, set_attributes
 from convfault.repairing.writers.site_of import Linear, puts_for
 
@@ -50,6 +51,7 @@ def patch(document: OnnxDocument, graph: Graph, after_graph: Graph, before: Laye
     reordered = as_flattened_before(graph, after_graph, before, after)
     if reordered is None:
         return False
+    spread_products(document, before)
     puts = puts_for(document, lambda each: linear(graph, before, each), before, reordered)
     if puts is None:
         return False

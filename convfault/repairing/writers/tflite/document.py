@@ -190,8 +190,11 @@ class TFLiteDocument(Document):
         return self.make("TRANSPOSE", [tensor, places], tuple(shape[axis] for axis in order))
 
     def reshape(self, tensor: str, shape: tuple[int, ...]) -> str:
-        sides = self.add_constant("shape", np.asarray(_free(shape), np.int32))
-        return self.make("RESHAPE", [tensor, sides], shape)
+        return self.make("RESHAPE", [tensor, self.sides(shape)], shape)
+
+    def sides(self, shape: tuple[int, ...]) -> str:
+        """A constant that says what a tensor is to be reshaped to, its batch left open."""
+        return self.add_constant("shape", np.asarray((-1, *shape[1:]) if shape else shape, np.int32))
 
     def copy(self, tensor: str, into: str) -> None:
         producer = self.producer(tensor)
@@ -201,8 +204,7 @@ class TFLiteDocument(Document):
             self.file.tensors.pop(tensor)
             return
         if float_kind:
-            sides = self.add_constant("shape", np.asarray(_free(self.file.shape(into)), np.int32))
-            made = self.make("RESHAPE", [tensor, sides], self.file.shape(into))
+            made = self.make("RESHAPE", [tensor, self.sides(self.file.shape(into))], self.file.shape(into))
         elif self.file.encoding(into) is not None:
             made = self.make("QUANTIZE", [tensor], self.file.shape(into))
         else:
@@ -256,6 +258,11 @@ class TFLiteDocument(Document):
     def ends(self, node: Node) -> bool:
         return bool(fused(node))
 
+    def keep_float(self, tensor: str) -> None:
+        from convfault.repairing.writers.tflite.floats import keep_float
+
+        keep_float(self, tensor)
+
     def expose(self, graph: Graph, layer: Layer) -> str | None:
         """The tensor between an operator and the activation inside it, which becomes an operator of its own."""
         readers = set(graph.readers[layer.id])
@@ -290,8 +297,3 @@ def fused(node: Node) -> int:
 
 def _maps(signature: Any) -> list[Any]:
     return [*(signature.inputs or []), *(signature.outputs or [])]
-
-
-def _free(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape with its batch left open."""
-    return (-1, *shape[1:]) if shape else shape

@@ -1,0 +1,127 @@
+"""Recognizes outputs that the target stores as integers: rounded, cut off by too narrow a range, or too coarse.
+
+Quantizers choose the scale of an activation from the values that they saw in calibration. What lies beyond the range
+is cut off; a range that is far too wide leaves few integers for the values that occur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
+
+from convfault.localization.activations import arranged
+from convfault.localization.case import Case
+from convfault.localization.parameters.causes import CAUSES
+from convfault.localization.suspect import Suspect
+from convfault.relax.edits import Edit, KeepFloat, SetHyperparameters, Together
+from convfault.relax.graph import Array, Layer
+from convfault.relax.imported import Encoding
+from convfault.relax.rounding import limits, span
+
+MOVES = frozenset({"reshape", "transpose", "max_pool", "slice", "pad", "concat", "tile", "broadcast"})
+"""Kinds whose output holds values of their inputs alone: in the same integers, nothing is rounded again."""
+
+BEYOND = 4
+"""Steps by which values must lie beyond the range to be called cut off: calibration saw other pictures."""
+
+UNUSED = 8.0
+"""The range is too wide when it is so many times what the values span."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Layers that hold the same integers, and the values that the source has there."""
+
+    layers: tuple[Layer, ...]
+    encoding: Encoding
+    expected: Array
+
+
+def stored(case: Case) -> Iterator[Suspect]:
+    """The outputs that the target rounds and the source does not, in the target's order."""
+    for layers in _alike(case):
+        first = layers[0]
+        source = case.alignment.to_source.get(first.id)
+        encoding = first.rounding
+        if encoding is None or first.id not in case.target.values:
+            continue
+        if source is not None and case.source.graph[source.source].rounding is not None:
+            continue
+        expected = case.target.values[first.id]
+        if source is not None and source.source in case.source.values:
+            wanted = arranged(case.source.values[source.source], source.order)
+            expected = wanted if wanted.shape == expected.shape else expected
+        yield _suspect(case, _Stored(layers, encoding, expected), None if source is None else source.source)
+
+
+def _alike(case: Case) -> Iterator[tuple[Layer, ...]]:
+    """Layers that hold the same values in the same integers, those first that compute them."""
+    graph = case.target.graph
+    joined = DisjointSet(layer.id for layer in graph if layer.rounding is not None)
+    for layer in graph:
+        for name in layer.inputs if layer.kind in MOVES else ():
+            before, here = graph[name].rounding, layer.rounding
+            if before is not None and here is not None and _steps(before) == _steps(here):
+                joined.merge(name, layer.id)
+    groups = [sorted(found, key=graph.position) for found in joined.subsets()]
+    for found in sorted(groups, key=lambda names: graph.position(names[0])):
+        yield tuple(graph[name] for name in found)
+
+
+def _steps(encoding: Encoding) -> tuple[object, ...]:
+    return encoding.dtype, encoding.scales, encoding.zero_points
+
+
+def _suspect(case: Case, found: _Stored, source: str | None) -> Suspect:
+    encoding, first = found.encoding, found.layers[0]
+    low, high = span(encoding)
+    finite = found.expected[np.isfinite(found.expected)]
+    least, most = (float(finite.min()), float(finite.max())) if finite.size else (low, high)
+    step = max(encoding.scales)
+    outside = float(np.mean((finite < low - step / 2) | (finite > high + step / 2))) if finite.size else 0.0
+    evidence = {
+        "rounded_to": encoding.dtype,
+        "scale": step,
+        "range": [low, high],
+        "source_range": [least, most],
+        "clipped_share": outside,
+    }
+    title, (lowest, highest) = encoding.dtype, limits(encoding)
+    cause, phrase = f"{title}_rounding", f"are rounded to {title}, in steps that were chosen from a measured range"
+    if max(low - least, most - high) > BEYOND * step:
+        cause = "activation_clipped"
+        phrase = f"are cut off at {low:.4g} and {high:.4g}, where the range of their {title} numbers ends"
+        phrase += f": the source's reach from {least:.4g} to {most:.4g}, and {outside:.2%} of them lie beyond"
+    elif UNUSED * (max(most, 0.0) - min(least, 0.0)) < high - low:
+        cause, used = "activation_scale", (most - least) / step
+        phrase = (
+            f"use about {used:.0f} of the {highest - lowest + 1} numbers of {title}: a step of {step:.4g} is coarse"
+        )
+    else:
+        evidence["group"] = f"{title}_outputs"
+    return Suspect(
+        kind="parameters",
+        cause=cause,
+        explanation=f"The {'pictures' if first.kind == 'input' else 'outputs'} {phrase}.",
+        suggestion=CAUSES[cause if cause in CAUSES else "int8_rounding"].repair,
+        source=source,
+        target=first.id,
+        attribute="output",
+        expected=f"{least:.4g} to {most:.4g}, in float",
+        actual=f"{low:.4g} to {high:.4g}, in steps of {step:.4g}",
+        evidence=evidence,
+        edit=_kept(case, found, source),
+    )
+
+
+def _kept(case: Case, found: _Stored, source: str | None) -> Edit:
+    """In float; an activation that the range of the integers stood for gets the source's bounds."""
+    first, edit = found.layers[0], KeepFloat(tuple(layer.id for layer in found.layers))
+    before = None if source is None else case.source.graph[source]
+    if before is None or before.kind != "clip" or first.kind != "clip":
+        return edit
+    bounds = {name: before[name] for name in ("minimum", "maximum") if before[name] != first[name]}
+    return Together((edit, SetHyperparameters(first.id, bounds))) if bounds else edit

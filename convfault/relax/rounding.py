@@ -1,0 +1,69 @@
+"""Values that a file stores as integers with a scale: what of them is left when they are real numbers again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.imported import Encoding
+
+STORED = frozenset({"int4", "uint4", "int8", "uint8", "int16", "uint16"})
+"""Types of activations that are rounded; wider ones keep what float32 has."""
+
+BITS = {"int4": (-8, 7), "uint4": (0, 15)}
+
+
+def as_stored(graph: Graph) -> Graph:
+    """With ``Layer.rounding`` at every layer whose native tensor holds integers."""
+    found = {
+        name: encoding
+        for name, encoding in graph.encodings.items()
+        if not encoding.constant and encoding.dtype in STORED
+    }
+    if not found:
+        return graph
+    return replace(graph, layers=tuple(_with(layer, found.get(str(layer.native.tensor))) for layer in graph))
+
+
+def _with(layer: Layer, encoding: Encoding | None) -> Layer:
+    computed = layer.kind not in {"constant", "opaque"} and layer.dtype.startswith("float")
+    return replace(layer, rounding=encoding) if encoding is not None and computed else layer
+
+
+def as_read(layer: Layer, values: Array) -> Array:
+    """What a layer's readers get: of a picture, which is given and not computed, what its integers leave."""
+    return rounded(values, layer.rounding) if layer.kind == "input" and layer.rounding is not None else values
+
+
+def limits(encoding: Encoding) -> tuple[int, int]:
+    """The smallest and the largest integer."""
+    if encoding.dtype in BITS:
+        return BITS[encoding.dtype]
+    found = np.iinfo(encoding.dtype)
+    return int(found.min), int(found.max)
+
+
+def span(encoding: Encoding) -> tuple[float, float]:
+    """The smallest and the largest real number that it can hold, of all channels."""
+    scales, zeros = (np.asarray(part, np.float64) for part in (encoding.scales, encoding.zero_points))
+    low, high = limits(encoding)
+    return float(((low - zeros) * scales).min()), float(((high - zeros) * scales).max())
+
+
+def rounded(values: Array, encoding: Encoding) -> Array:
+    """``scale * (clip(round(value / scale) + zero point) - zero point)``, float32."""
+    scales, zeros = (_along(part, values.ndim, encoding.axis) for part in (encoding.scales, encoding.zero_points))
+    low, high = limits(encoding)
+    stored = np.rint(values / scales)
+    np.clip(stored, low - zeros, high - zeros, out=stored)
+    stored *= scales
+    return stored.astype(np.float32, copy=False)
+
+
+def _along(values: tuple[float, ...], rank: int, axis: int) -> Array:
+    side = [1] * rank
+    if len(values) > 1:
+        side[axis] = -1
+    return np.asarray(values, np.float32).reshape(side if len(values) > 1 else ())
