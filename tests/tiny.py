@@ -167,7 +167,7 @@ def frozen_graph(folder: Path, batch: int | None = None) -> Path:
 
 
 def tflite_model(folder: Path, quantization: str | None = None, batch: int | None = 1) -> Path:
-    """A TFLite file. ``quantization``: None, ``dynamic`` (int8 weights), ``float16``, or ``int8`` throughout."""
+    """A TFLite file. ``quantization``: None, ``dynamic`` (int8 weights), ``float16``, ``int8`` throughout, or ``int8_inside``."""
     import tensorflow as tf
 
     network = keras_network(batch)
@@ -176,9 +176,10 @@ def tflite_model(folder: Path, quantization: str | None = None, batch: int | Non
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantization == "int8":
+    if quantization in {"int8", "int8_inside"}:
         converter.representative_dataset = lambda: ([row[None]] for row in pictures(32, seed=1))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if quantization == "int8":
         converter.inference_input_type = converter.inference_output_type = tf.int8
     path = folder / f"tiny_{quantization or 'float32'}.tflite"
     path.write_bytes(converter.convert())

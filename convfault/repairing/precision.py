@@ -40,13 +40,16 @@ def ranked(graph: Graph, suspects: Sequence[tuple[Suspect, Effect]]) -> list[tup
 
 
 def halved(graph: Graph, suspect: Suspect) -> Edit | None:
-    """The suspect's edit with what was quantized in half precision, which takes half the room of full precision."""
+    """The suspect's edit with what takes less room than half precision in half precision, instead of in full.
+
+    A bias, which quantizers store in 32 bits, gets all of its own.
+    """
     if not isinstance(suspect.edit, SetParameters):
         return suspect.edit
     layer, values = graph[suspect.edit.layer], dict(suspect.edit.values)
     for name, exact in values.items():
         native = layer.parameters[name].native
-        if any(each in graph.encodings and graph.encodings[each].dtype != "float16" for each in native):
+        if any(each in graph.encodings and _width(graph.encodings[each].dtype) < HALF for each in native):
             with np.errstate(over="ignore"):
                 rounded = np.asarray(exact, np.float32).astype(np.float16).astype(np.float32)
             values[name] = rounded if np.isfinite(rounded).all() else exact

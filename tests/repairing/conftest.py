@@ -27,7 +27,7 @@ def tinies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
     for name in ("tensorflow", "tvm", "ai_edge_litert"):
         pytest.importorskip(name)
     folder = tmp_path_factory.mktemp("tinies")
-    ways = ("float32", "dynamic", "float16", "int8")
+    ways = ("float32", "dynamic", "float16", "int8", "int8_inside")
     return {way: view(tiny.tflite_model(folder, None if way == "float32" else way)) for way in ways}
 
 

@@ -77,3 +77,13 @@ def test_answers_that_are_integers_stay_so(tinies: dict[str, View], out: Path) -
     model = tinies["int8"]
     with pytest.raises(EditRefusedError, match="the model's own output"):
         write(model.model, model.graph, [KeepFloat((model.graph.outputs[0],))], out.with_suffix(".tflite"))
+
+
+def test_pictures_and_answers_that_are_integers_only_inside_can_be_kept_too(tinies: dict[str, View], out: Path) -> None:
+    model, written = tinies["int8_inside"], out.with_suffix(".tflite")
+    names = [layer.id for layer in model.graph if layer.rounding is not None]
+    assert {*model.graph.inputs, *model.graph.outputs} <= {*names}
+    edits = [KeepFloat((name,)) for name in names]
+    write(model.model, model.graph, edits, written)
+    assert all(layer.rounding is None for layer in view(written).graph)
+    np.testing.assert_allclose(native(written), computed(KeepFloat(tuple(names)).apply(model.graph)), atol=1e-5)

@@ -139,3 +139,14 @@ def test_values_beyond_half_precision_stay_exact() -> None:
 def test_an_edit_of_another_kind_stays_as_it_is() -> None:
     other = suspect(Remove("c0", ()))
     assert halved(graph_of(), other) is other.edit
+
+
+def test_a_bias_of_32_bits_is_restored_in_full() -> None:
+    graph = graph_of("int8")
+    stored = {**graph.encodings, "bias 0": Encoding("bias 0", "int32", (0.1,), (0,), 0, True)}
+    graph = replace(graph, encodings=stored)
+    values = {"weights": drawn(8), "bias": drawn(4)}
+    edit = halved(graph, suspect(SetParameters("c0", values)))
+    assert isinstance(edit, SetParameters)
+    np.testing.assert_array_equal(edit.values["bias"], values["bias"])
+    np.testing.assert_array_equal(edit.values["weights"], values["weights"].astype(np.float16))

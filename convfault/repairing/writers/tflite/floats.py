@@ -17,7 +17,10 @@ BIAS = frozenset({"INT32", "INT64"})
 
 def keep_float(document: TFLiteDocument, tensor: str) -> None:
     """See ``Document.keep_float``."""
-    if document.file.type(tensor) == "FLOAT32":
+    if document.file.type(tensor) == "FLOAT32":  # a picture that is quantized before it is read
+        for reader in [node for node in document.readers(tensor) if node.type == "QUANTIZE"]:
+            document.note(reader.outputs[0], "stored as", document.file.type(reader.outputs[0]).lower(), "float32")
+            _undo_quantize(document, reader)
         return
     if tensor in document.outputs or tensor in document.inputs:
         end = "output" if tensor in document.outputs else "input"
