@@ -167,7 +167,7 @@ def frozen_graph(folder: Path, batch: int | None = None) -> Path:
 
 
 def tflite_model(folder: Path, quantization: str | None = None, batch: int | None = 1) -> Path:
-    """A TFLite file. ``quantization``: None, ``dynamic`` (int8 weights), ``float16``, ``int8`` throughout, or ``int8_inside``."""
+    """A TFLite file; ``quantization``: None, ``dynamic`` (int8 weights), ``float16``, ``int8`` or ``int8_inside``."""
     import tensorflow as tf
 
     network = keras_network(batch)
