@@ -135,7 +135,9 @@ def _kernel(
 ) -> tuple[str, Suspect | None, Doubt | None]:
     """What is known of a model whose native answers its graph does not reproduce."""
     if any(np.issubdtype(np.dtype(encoding.dtype), np.integer) for encoding in subject.graph.encodings.values()):
-        told = f"the {name}'s runtime computes with quantized values, which its graph in floating point approximates"
+        inside = any(layer.rounding is not None for layer in subject.graph)
+        told = f"the {name}'s runtime computes with integers, which its graph follows up to "
+        told += "a step of theirs" if inside else "what its kernels round on the way"
         return told, None, None
     found = kernels.kernel_errors(subject)
     mixing = next((layer for layer in subject.graph if kernels.mixes_pictures(layer)), None)
