@@ -70,7 +70,7 @@ class KeepFloat:
 
 @dataclass(frozen=True, eq=False)
 class Substitute:
-    """Put another layer in a layer's place; it keeps the id, and its readers."""
+    """Put another layer in a layer's place; it keeps the id, its readers, and how the file stores its output."""
 
     layer: Layer
 
@@ -79,7 +79,8 @@ class Substitute:
         return frozenset({self.layer.id})
 
     def apply(self, graph: Graph) -> Graph:
-        return replace(graph, layers=ordered(graph.with_layer(self.layer).layers))
+        layer = replace(self.layer, rounding=graph[self.layer.id].rounding)
+        return replace(graph, layers=ordered(graph.with_layer(layer).layers))
 
 
 @dataclass(frozen=True, eq=False)

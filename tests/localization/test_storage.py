@@ -89,3 +89,9 @@ def test_a_bound_beyond_the_range_of_the_integers_is_no_other_activation() -> No
 def test_a_bound_within_the_range_of_the_integers_is_another_activation() -> None:
     (suspect,) = hyperparameters.examine(case_of(clipped(1.0), clipped(float("inf"), 2.0)))
     assert suspect.cause == "clip_bounds"
+
+
+def test_outputs_that_only_the_source_rounds_are_said_to_be_in_float() -> None:
+    found = examine(case_of(stored(-1, 1), graph()))
+    assert [suspect.cause for suspect in found] == ["rounding_missing"] * 2
+    assert all(suspect.edit is None for suspect in found)

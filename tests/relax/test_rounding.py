@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convfault.relax import evaluate
-from convfault.relax.edits import KeepFloat
+from convfault.relax.edits import KeepFloat, Substitute
 from convfault.relax.graph import Graph
 from convfault.relax.imported import Encoding
 from convfault.relax.rounding import as_stored, rounded, span
@@ -69,3 +71,11 @@ def test_a_layer_whose_tensor_holds_integers_answers_as_they_say() -> None:
 def test_other_encodings_round_no_output(stored: Encoding) -> None:
     found = graph(stored)
     assert found[found.outputs[0]].rounding is None
+
+
+def test_another_layer_in_the_place_of_a_rounded_one_is_rounded_as_well() -> None:
+    stored = graph(encoding())
+    layer = stored[stored.outputs[0]]
+    edited = Substitute(replace(layer, kind="abs", rounding=None)).apply(stored)
+    assert edited[layer.id].kind == "abs"
+    assert edited[layer.id].rounding is layer.rounding

@@ -22,6 +22,7 @@ from convfault.relax.edits import (
     Add,
     Edit,
     Insert,
+    KeepFloat,
     Redirect,
     Remove,
     Rewire,
@@ -74,6 +75,7 @@ PLAIN_EDITS = st.one_of(
     st.builds(Add, LAYERS),
     st.builds(Redirect, NAMES, NAMES, IDS, st.booleans()),
     st.builds(SetOutputs, IDS),
+    st.builds(KeepFloat, IDS),
 )
 ALL_EDITS = PLAIN_EDITS | st.builds(Together, st.lists(PLAIN_EDITS, max_size=3).map(tuple))
 ROUNDS = st.lists(st.lists(ALL_EDITS, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)

@@ -34,7 +34,7 @@ from convfault.localization.parameters.causes import CAUSES
 from convfault.localization.parameters.difference import Difference
 from convfault.localization.parameters.origins import Origins
 from convfault.localization.parameters.rearrangement import rearranged
-from convfault.localization.parameters.storage import stored
+from convfault.localization.parameters.storage import stored, unrounded
 from convfault.localization.suspect import Suspect
 from convfault.relax.edits import SetParameters
 
@@ -75,7 +75,7 @@ def examine(case: Case) -> list[Suspect]:
         told = told or steepness(case, pair) is not None
         if pair.differing and not told and not _added_behind(case, pair):
             suspects += _suspects(pair, _merged(_own(case, match, findings(pair, origins))))
-    return [*suspects, *stored(case)]
+    return [*suspects, *stored(case), *unrounded(case)]
 
 
 def _own(case: Case, match: Match, found: dict[str, Finding]) -> dict[str, Finding]:

@@ -60,6 +60,12 @@ CAUSES: Mapping[str, Cause] = {
         "One picture of noise in the representative data set.",
         "Quantize again with typical pictures, or with a calibration that leaves out what is far out (percentile).",
     ),
+    "rounding_missing": Cause(
+        "Outputs in float that the source stores as integers.",
+        "The converter took the stored numbers for what they stand for, and left the rounding of the outputs out.",
+        "tf2onnx with --dequantize from a TFLite model in int8.",
+        "Convert the float model that the source was quantized from; or accept that the target is the more exact one.",
+    ),
     "batch_norm_epsilon": Cause(
         "Weights of every channel a little too large or too small, those of small variance most.",
         "Batch normalization was folded into the weights with another epsilon than the source's.",

@@ -57,6 +57,28 @@ def stored(case: Case) -> Iterator[Suspect]:
         yield _suspect(case, _Stored(layers, encoding, expected), None if source is None else source.source)
 
 
+def unrounded(case: Case) -> Iterator[Suspect]:
+    """The outputs that the source rounds and the target does not: a converter that made the model float again."""
+    for match in case.alignment.matches:
+        before, after = case.source.graph[match.source].rounding, case.target.graph[match.target].rounding
+        if before is None or after is not None:
+            continue
+        low, high = span(before)
+        yield Suspect(
+            kind="parameters",
+            cause="rounding_missing",
+            explanation=f"The outputs are in float, and the source rounds them to {before.dtype}.",
+            suggestion=CAUSES["rounding_missing"].repair,
+            source=match.source,
+            target=match.target,
+            attribute="output",
+            expected=f"{low:.4g} to {high:.4g}, in steps of {max(before.scales):.4g}",
+            actual="in float",
+            evidence={"group": "rounding_missing", "no_edit": "a value in float is not rounded again"},
+            confidence=match.confidence,
+        )
+
+
 def _alike(case: Case) -> Iterator[tuple[Layer, ...]]:
     """Layers that hold the same values in the same integers, those first that compute them."""
     graph = case.target.graph
