@@ -20,6 +20,9 @@ from convfault.relax.graph import Graph
 CERTAIN = 2.0
 """An edit without which the error is so many times the tolerance cannot be left out."""
 
+SPARE = 0.25
+"""Of the tolerance: so much of it edits may use up by being left out, for other pictures deviate by more than these."""
+
 ENOUGH = 0.999
 """A step must leave less than this share of the error, or it is no step forwards."""
 
@@ -74,10 +77,12 @@ class _Searching:
         self.expected = tuple(case.source.values[name] for name in case.source.graph.outputs)
         self.reasons: dict[int, tuple[bool, str, Deviation | None]] = {}
         self.trials: dict[frozenset[int], Deviation] = {}
+        self.unfit: frozenset[int] = frozenset()
         self.before = self.left(frozenset())
 
     def run(self) -> Search:
         numbers = self._open()
+        self.unfit = frozenset(self.reasons)
         if self.within(self.before):
             chosen = []
         elif self.within(self.left(frozenset(numbers))):
@@ -111,7 +116,7 @@ class _Searching:
         if not numbers:
             return
         left = self.left(frozenset(kept - set(numbers)))
-        if self.within(left):
+        if self._spares(left):
             kept.difference_update(numbers)
             for number in numbers:
                 self._decide(number, False, "the answers agree without it", left)
@@ -178,6 +183,12 @@ class _Searching:
             found = tuple(values[name] for name in graph.outputs if name in values)
             self.trials[numbers] = deviation(found, self.expected, self.case.tolerances)
         return self.trials[numbers]
+
+    def _spares(self, found: Deviation) -> bool:
+        """Whether edits can be left out that leave this much: far within the tolerance, or no more than all leave."""
+        everything = self.left(frozenset(n for n in range(len(self.suspects)) if n not in self.unfit))
+        least = everything.excess or 0.0
+        return found.excess is not None and found.excess <= max(SPARE, least / ENOUGH)
 
     def within(self, found: Deviation) -> bool:
         return found.excess is not None and found.excess <= 1
