@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from convfault.localization.case import Case
 from convfault.localization.effect import measured
@@ -67,3 +68,17 @@ def test_a_target_that_agrees_needs_nothing() -> None:
     found = search(case_of(sound, sound), [suspect(restoring(sound, "convolution_1", "bias"))])
     assert found.solved
     assert found.chosen == ()
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.6, True), (0.1, False)])
+def test_an_edit_is_left_out_only_where_that_uses_little_of_the_tolerance(share: float, kept: bool) -> None:
+    sound = network()
+    bias = sound["convolution_2"].parameters["bias"].values
+    large, little = np.zeros_like(bias), np.zeros_like(bias)
+    large[0], little[1] = 1.0, share * case_of(sound, sound).tolerances[0]
+    faulty = sound.with_parameters("convolution_2", bias=bias + large + little)
+    without = sound.with_parameters("convolution_2", bias=bias + little)
+    edits = [restoring(without, "convolution_2", "bias"), restoring(sound, "convolution_2", "bias")]
+    found = search(case_of(sound, faulty), [suspect(edit) for edit in edits])
+    assert found.solved
+    assert found.attempts[1].accepted is kept
