@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from convfault.localization import ballot, kernels
+from convfault.localization.answers import Answer, deviation
 from convfault.localization.ballot import IMPORT, RUNTIME, Ballot
 from convfault.localization.case import Case, Subject
-from convfault.localization.effect import Effects, deviation
+from convfault.localization.effect import Effects
 from convfault.localization.faults import location
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Array
@@ -207,7 +208,7 @@ def _error(one: Sequence[Array], other: Sequence[Array]) -> float | None:
     if not one or not other or len(one) != len(other):
         return None
     count = min(len(one[0]), len(other[0]))
-    return deviation(tuple(v[:count] for v in one), tuple(v[:count] for v in other)).max_abs_error
+    return deviation([Answer(v[:count]) for v in one], [Answer(v[:count]) for v in other]).max_abs_error
 
 
 def _finite(value: float | None) -> float | None:

@@ -162,18 +162,22 @@ def _filters_last(target: Layer, name: str, values: Array) -> Array:
 
 
 def _encoding(case: Case, native: tuple[str, ...], expected: Array) -> Mapping[str, Any]:
-    """How the target stores the tensor, by what scheme, and its steps where they are one for all or one a filter."""
+    """How the target stores the tensor, by what scheme, and its steps where they are one for all or one a filter.
+
+    ``factors``: of how many tensors so stored the values are made, such as weights and a scale behind them.
+    """
     encodings = case.target.graph.encodings
-    found = next((encodings[name] for name in native if name in encodings and encodings[name].constant), None)
-    if found is None:
+    stored = [encodings[name] for name in native if name in encodings and encodings[name].constant]
+    if not stored:
         return {}
+    found = stored[0]
     if found.dtype == "float16":
         return {"dtype": found.dtype, "scheme": "float16 quantization"}
     activations = any(not encoding.constant for encoding in encodings.values())
     scheme = "full integer quantization" if activations else "dynamic-range quantization"
     steps = np.abs(np.asarray(found.scales, np.float64))
     fits = {"steps": steps} if steps.size in {1, expected.shape[-1]} else {}
-    return {"dtype": found.dtype, "scheme": scheme, **fits}
+    return {"dtype": found.dtype, "scheme": scheme, "factors": len(stored), **fits}
 
 
 def _pictures(graph: Graph, layer: Layer) -> tuple[Picture, ...]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from convfault.comparing.pairing import is_scores
 from convfault.errors import ConvfaultError
+from convfault.localization.answers import Deviation, answers, arguments, deviation
 from convfault.localization.case import Case
 from convfault.localization.suspect import Suspect
 from convfault.relax import evaluate
@@ -27,23 +27,6 @@ used, those that deviate most. Counted rather than timed, so that a busy machine
 
 ELEMENTWISE = 4.0
 """Multiplications that moving one value through memory costs as much as."""
-
-TINY = float(np.finfo(np.float64).tiny)
-
-Outputs = tuple[Array, ...]
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """How far outputs are from others on the chosen pictures: largest absolute error, share of other top labels.
-
-    NaN or infinite values on one side only give an infinite error; ``top1_disagreement`` is None without scores.
-    ``excess`` is the largest multiple of an output's tolerance, None where no tolerances were given.
-    """
-
-    max_abs_error: float
-    top1_disagreement: float | None
-    excess: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -62,9 +45,9 @@ class Effect:
             "top1_disagreement_before": self.before.top1_disagreement,
             "max_abs_error_before": self.before.max_abs_error,
         }
-        for name, deviation in (("after", self.after), ("caused", self.caused)):
-            record[f"top1_disagreement_{name}"] = deviation.top1_disagreement if deviation else None
-            record[f"max_abs_error_{name}"] = deviation.max_abs_error if deviation else None
+        for name, found in (("after", self.after), ("caused", self.caused)):
+            record[f"top1_disagreement_{name}"] = found.top1_disagreement if found else None
+            record[f"max_abs_error_{name}"] = found.max_abs_error if found else None
         return record
 
 
@@ -90,16 +73,17 @@ def measured(case: Case, suspects: Sequence[Suspect], step: Callable[[int], None
 
 class _Trials:
     def __init__(self, case: Case, suspects: Sequence[Suspect]) -> None:
-        self.graph, self.expected = case.target.graph, _outputs(case.source.graph, case.source.values)
+        self.graph, self.expected = case.target.graph, answers(case.source.graph, case.source.values)
         self.edits = [usable(suspect.edit, self.graph) for suspect in suspects]
         self.values: Mapping[str, Array] = case.target.values
         self.mended, self.mended_values = self._mended()
-        self.count = self._affordable(len(next(iter(self.expected), ())))
-        if self.count < len(next(iter(self.expected), ())):
+        pictures = len(self.expected[0].value) if self.expected else 0
+        self.count = self._affordable(pictures)
+        if self.count < pictures:
             self._take(self._worst()[: self.count])
         self.limits = case.tolerances
-        self.before = deviation(_outputs(self.graph, self.values), self.expected, self.limits)
-        self.left = deviation(_outputs(self.mended, self.mended_values), self.expected, self.limits)
+        self.before = deviation(answers(self.graph, self.values), self.expected, self.limits)
+        self.left = deviation(answers(self.mended, self.mended_values), self.expected, self.limits)
 
     def _mended(self) -> tuple[Graph, Mapping[str, Array]]:
         """The target with all edits, and all of its values; an edit that does not fit the others is left out."""
@@ -118,13 +102,14 @@ class _Trials:
 
     def _worst(self) -> Array:
         """The pictures' rows, those that deviate most first."""
-        found = _outputs(self.graph, self.values)
-        pairs = [(a, b) for a, b in zip(found, self.expected, strict=False) if a.shape == b.shape]
+        found = answers(self.graph, self.values)
+        values = [(one.value, other.value) for one, other in zip(found, self.expected, strict=False)]
+        pairs = [(a, b) for a, b in values if a.shape == b.shape]
         errors = [np.abs(a.astype(np.float64) - b).reshape(len(a), -1).max(axis=1) for a, b in pairs]
         return np.argsort(-np.nan_to_num(errors[0], nan=np.inf), kind="stable") if errors else np.arange(self.count)
 
     def _take(self, rows: Array) -> None:
-        self.expected = tuple(output[rows] for output in self.expected)
+        self.expected = tuple(answer.of(rows) for answer in self.expected)
         self.values = _rows(self.graph, self.values, rows)
         self.mended_values = _rows(self.mended, self.mended_values, rows)
 
@@ -132,10 +117,10 @@ class _Trials:
         if self.edits[number] is None:
             return Effect(self.before)
         alone = applied(self.graph, [self.edits[number]])
-        after = deviation(_outputs(alone, resumed(self.graph, self.values, alone)), self.expected, self.limits)
+        after = deviation(answers(alone, resumed(self.graph, self.values, alone)), self.expected, self.limits)
         others = applied(self.graph, [edit for place, edit in enumerate(self.edits) if place != number])
-        found = _outputs(others, resumed(self.mended, self.mended_values, others))
-        return Effect(self.before, after, deviation(found, _outputs(self.mended, self.mended_values), self.limits))
+        found = answers(others, resumed(self.mended, self.mended_values, others))
+        return Effect(self.before, after, deviation(found, answers(self.mended, self.mended_values), self.limits))
 
 
 REFUSALS = (ConvfaultError, ValueError, IndexError, KeyError)
@@ -165,10 +150,11 @@ def applied(graph: Graph, edits: Sequence[Edit | None]) -> Graph:
 def resumed(before: Graph, values: Mapping[str, Array], after: Graph, everything: bool = False) -> Mapping[str, Array]:
     """The values of an edited graph, from those of the one before: only what the edits touch is computed again.
 
-    Holds the outputs, or every layer's value. Layers are told apart by identity, since edits share what they leave.
+    Holds the outputs and what ``answers`` looks at beside them, or every layer's value. Layers are told apart by
+    identity, since edits share what they leave.
     """
     known = {name: value for name, value in values.items() if name in after}
-    keep = tuple(layer.id for layer in after) if everything else ()
+    keep = tuple(layer.id for layer in after) if everything else arguments(after)
     try:
         return evaluate.resume(after, known, changed(before, after), keep)
     except ConvfaultError:  # an edit whose shapes do not fit what is behind it: no answer, the largest deviation
@@ -187,33 +173,6 @@ def multiplications(layer: Layer) -> float:
     if weights is None:
         return values * ELEMENTWISE
     return float(weights.values.size) * values / max(layer.shape[-1], 1)
-
-
-def deviation(found: Outputs, expected: Outputs, limits: Sequence[float] = ()) -> Deviation:
-    """How far the outputs found are from those expected, output by output in order; ``limits`` are their tolerances."""
-    if len(found) != len(expected) or any(a.shape != b.shape for a, b in zip(found, expected, strict=False)):
-        return Deviation(float("inf"), None, float("inf") if limits else None)
-    largest, flips, excess = 0.0, None, 0.0
-    for number, (one, other) in enumerate(zip(found, expected, strict=False)):
-        error = _error(one, other)
-        largest = max(largest, error)
-        if number < len(limits):
-            excess = max(excess, error / max(limits[number], TINY))
-        if flips is None and is_scores(other.shape[1:]):
-            flat = (values.reshape(len(values), -1).argmax(axis=1) for values in (one, other))
-            flips = float(np.mean(np.not_equal(*flat)))
-    return Deviation(largest, flips, excess if limits else None)
-
-
-def _error(one: Array, other: Array) -> float:
-    same = (one == other) | (np.isnan(one) & np.isnan(other)) if one.dtype.kind == "f" else one == other
-    with np.errstate(invalid="ignore"):
-        errors = np.where(same, 0.0, np.abs(one.astype(np.float64) - other.astype(np.float64)))
-    return float(np.nan_to_num(errors, nan=np.inf).max(initial=0.0))
-
-
-def _outputs(graph: Graph, values: Mapping[str, Array]) -> Outputs:
-    return tuple(values[name] for name in graph.outputs if name in values)
 
 
 def _rows(graph: Graph, values: Mapping[str, Array], rows: Array) -> Mapping[str, Array]:

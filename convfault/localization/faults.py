@@ -49,13 +49,16 @@ def alone(suspect: Suspect) -> Fault:
 
 
 def harmless(case: Case, suspect: Suspect, effect: Effect) -> bool:
-    """Whether leaving the suspect in changes no answer by more than the tolerance and no label, nor undoing it."""
+    """Whether leaving the suspect in changes no answer by more than the tolerance and no label, nor undoing it.
+
+    Nor would it on pictures of which the model is less certain.
+    """
     if suspect.edit is None or effect.caused is None or effect.after is None:
         return False
     gain = effect.before.max_abs_error - effect.after.max_abs_error
     return (
-        effect.caused.excess is not None
-        and effect.caused.excess <= 1
+        effect.caused.latent is not None
+        and effect.caused.latent <= 1
         and not effect.caused.top1_disagreement
         and not gain > case.tolerance
     )

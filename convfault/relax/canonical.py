@@ -7,10 +7,12 @@ made of stays in ``Layer.native`` and ``Parameter.native``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from convfault.relax.draft import Draft, apply
 from convfault.relax.extract import extract
 from convfault.relax.graph import Graph
-from convfault.relax.imported import Imported
+from convfault.relax.imported import Encoding, Imported
 from convfault.relax.rounding import as_stored
 from convfault.relax.rules import COMBINE, RECOGNIZE, SIMPLIFY
 
@@ -26,4 +28,25 @@ def normalized(graph: Graph) -> Graph:
     apply(draft, RECOGNIZE)
     apply(draft, SIMPLIFY)
     apply(draft, COMBINE)
-    return as_stored(draft.graph(encodings=graph.encodings, unsupported=graph.unsupported))
+    return as_stored(draft.graph(encodings=_of_inputs(graph), unsupported=graph.unsupported))
+
+
+def _of_inputs(graph: Graph) -> Mapping[str, Encoding]:
+    """The encodings; that of an input, too, which a file rounds only after it has arranged its values otherwise."""
+    found = dict(graph.encodings)
+    for name in graph.inputs:
+        rounded = _rounded_behind(graph, name)
+        if rounded is not None and len(rounded.scales) == 1:
+            found.setdefault(str(graph[name].native.tensor), rounded)
+    return found
+
+
+def _rounded_behind(graph: Graph, name: str) -> Encoding | None:
+    """How all who read a layer's values, through what only arranges them, read them rounded."""
+    found: set[Encoding | None] = set()
+    for reader in graph.readers[name]:
+        layer = graph[reader]
+        arranging = layer.kind in {"transpose", "reshape"}
+        encoding = graph.encodings.get(str(layer.native.tensor)) or _rounded_behind(graph, reader)
+        found.add(encoding if arranging and encoding is not None and not encoding.constant else None)
+    return found.pop() if len(found) == 1 else None

@@ -10,8 +10,9 @@ from typing import Any
 
 from convfault.errors import UsageError
 from convfault.localization import faults
+from convfault.localization.answers import Deviation
 from convfault.localization.case import Case
-from convfault.localization.effect import Deviation, Effect, usable
+from convfault.localization.effect import Effect, usable
 from convfault.localization.examine import Examination, Stages, examine
 from convfault.localization.suspect import Suspect
 from convfault.model import Model

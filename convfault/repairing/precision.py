@@ -57,9 +57,10 @@ def halved(graph: Graph, suspect: Suspect) -> Edit | None:
 
 
 def _harm(effect: Effect) -> float:
-    """The squared error that the rounding causes alone, of the answers with everything else restored."""
+    """The squared error that the rounding causes alone, before a softmax hides it, with everything else restored."""
     found = effect.caused or effect.before
-    return float(np.nan_to_num(found.max_abs_error, posinf=1e30)) ** 2
+    harm = found.max_abs_error if found.latent is None else found.latent
+    return float(np.nan_to_num(harm, posinf=1e30)) ** 2
 
 
 def _bytes(graph: Graph, suspect: Suspect) -> int:

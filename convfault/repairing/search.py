@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from convfault.localization.answers import Deviation, answers, deviation
 from convfault.localization.case import Case
-from convfault.localization.effect import Deviation, Effect, applied, deviation, resumed, usable
+from convfault.localization.effect import Effect, applied, resumed, usable
 from convfault.localization.suspect import Suspect
 from convfault.relax.edits import Edit
 from convfault.relax.graph import Graph
@@ -74,7 +75,7 @@ class _Searching:
         self.suspects, self.effects = [suspect for suspect, _ in suspects], [effect for _, effect in suspects]
         self.graph: Graph = applied(case.target.graph, always)
         self.values = resumed(case.target.graph, case.target.values, self.graph, everything=True)
-        self.expected = tuple(case.source.values[name] for name in case.source.graph.outputs)
+        self.expected = answers(case.source.graph, case.source.values)
         self.reasons: dict[int, tuple[bool, str, Deviation | None]] = {}
         self.trials: dict[frozenset[int], Deviation] = {}
         self.unfit: frozenset[int] = frozenset()
@@ -109,7 +110,7 @@ class _Searching:
     def _certain(self, number: int) -> bool:
         """Whether the answers differ when this one alone is left as it is."""
         caused = self.effects[number].caused
-        return caused is not None and caused.excess is not None and caused.excess > CERTAIN
+        return caused is not None and caused.latent is not None and caused.latent > CERTAIN
 
     def _drop(self, numbers: list[int], kept: set[int]) -> None:
         """Take edits out of ``kept`` together where the rest suffices, else in halves."""
@@ -180,15 +181,17 @@ class _Searching:
         if numbers not in self.trials:
             graph = applied(self.graph, [self.suspects[number].edit for number in sorted(numbers)])
             values = resumed(self.graph, self.values, graph)
-            found = tuple(values[name] for name in graph.outputs if name in values)
-            self.trials[numbers] = deviation(found, self.expected, self.case.tolerances)
+            self.trials[numbers] = deviation(answers(graph, values), self.expected, self.case.tolerances)
         return self.trials[numbers]
 
     def _spares(self, found: Deviation) -> bool:
-        """Whether edits can be left out that leave this much: far within the tolerance, or no more than all leave."""
+        """Whether edits can be left out that leave this much: far within the tolerance, or no more than all leave.
+
+        So it must be for pictures, too, of which the model is less certain.
+        """
         everything = self.left(frozenset(n for n in range(len(self.suspects)) if n not in self.unfit))
-        least = everything.excess or 0.0
-        return found.excess is not None and found.excess <= max(SPARE, least / ENOUGH)
+        excess, latent = (max(SPARE, (least or 0.0) / ENOUGH) for least in (everything.excess, everything.latent))
+        return found.excess is not None and found.excess <= excess and (found.latent or 0.0) <= latent
 
     def within(self, found: Deviation) -> bool:
         return found.excess is not None and found.excess <= 1

@@ -103,11 +103,13 @@ class _Restoring:
         return self._first(respelling.respellings(self.found, folder, self.request, self.context), folder)
 
     def _first(self, ways: Iterator[Way], folder: Path) -> Version | None:
-        """The target of the first way that agrees."""
+        """The target of the first way that agrees; what was edited in the target itself is not in it."""
         for way in ways:
-            self.minutes.attempt([way.to_record()])
             if way.accepted and way.found is not None:
+                self.minutes.withdraw("it did not suffice, and the target was made in another way")
+                self.minutes.attempt([way.to_record()])
                 return self._taken(way.found, folder / "made")
+            self.minutes.attempt([way.to_record()])
         return None
 
     def _mend(self, found: Measurement, path: Path) -> Model | None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from convfault.localization import effect
+from convfault.localization.answers import Answer, Deviation, deviation
 from convfault.localization.case import Case
-from convfault.localization.effect import Deviation, deviation, measured
+from convfault.localization.effect import measured
 from convfault.localization.faults import ranked
 from convfault.localization.suspect import Suspect
 from convfault.relax.edits import Remove, SetHyperparameters, SetParameters
@@ -110,10 +111,10 @@ def test_with_a_small_budget_the_worst_picture_is_taken(monkeypatch: pytest.Monk
 
 def test_other_top_labels_are_counted_and_nan_is_beyond_any_number() -> None:
     scores = np.array([[0.1, 0.9], [0.8, 0.2]], np.float32)
-    turned = scores[:, ::-1].copy()
-    assert deviation((turned,), (scores,)).top1_disagreement == 1.0
-    assert deviation((scores,), (scores,)) == Deviation(0.0, 0.0)
+    turned, plain = scores[:, ::-1].copy(), Answer(scores)
+    assert deviation([Answer(turned)], [plain]).top1_disagreement == 1.0
+    assert deviation([plain], [plain]) == Deviation(0.0, 0.0)
     turned[0, 0] = np.nan
-    assert deviation((turned,), (scores,)).max_abs_error == np.inf
-    assert deviation((scores,), (scores, scores)).max_abs_error == np.inf
-    assert deviation((scores, scores), (scores,)).max_abs_error == np.inf
+    assert deviation([Answer(turned)], [plain]).max_abs_error == np.inf
+    assert deviation([plain], [plain, plain]).max_abs_error == np.inf
+    assert deviation([plain, plain], [plain]).max_abs_error == np.inf

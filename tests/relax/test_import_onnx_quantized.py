@@ -42,6 +42,26 @@ def pair(source: str, output: str, name: str) -> list[Any]:
     ]
 
 
+def test_an_input_that_is_rounded_only_behind_a_transpose_is_read_rounded(tmp_path: Path) -> None:
+    import onnx
+
+    made = [onnx.helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 3, 1, 2]), *pair("turned", "seen", "seen")]
+    constants = {**quantized.arrays(), **steps("seen", 0.02, -3)}
+    for node in quantized.nodes():
+        node.input[:] = ["seen" if name == "x" else name for name in node.input]
+        made.append(node)
+    path = tmp_path / "turned.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(model(made, constants, shape=("n", 8, 8, 3))), path)
+    found, values = graph_of(path), pictures().transpose(0, 2, 3, 1)
+    rounding = found[found.inputs[0]].rounding
+    assert rounding is not None
+    assert rounding.scales == pytest.approx((0.02,))
+    (expected,) = answer(path, values)
+    np.testing.assert_allclose(
+        evaluate.run_native(found, {"x": values})[found.outputs[0]], expected, atol=1e-5 * np.abs(expected).max()
+    )
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_quantized_model_has_the_layers_of_the_float_one_and_answers_as_its_runtime(way: str, tmp_path: Path) -> None:
     path = quantized.quantized_file(tmp_path, way)

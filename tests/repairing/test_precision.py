@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convfault.localization.effect import Deviation, Effect
+from convfault.localization.answers import Deviation
+from convfault.localization.effect import Effect
 from convfault.localization.suspect import Suspect
 from convfault.relax.edits import Edit, Remove, SetParameters
 from convfault.relax.graph import Graph, Parameter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from convfault.localization.case import Case
 from convfault.localization.effect import measured
 from convfault.localization.suspect import Suspect
 from convfault.relax.edits import Edit, SetParameters
-from convfault.relax.graph import Graph
+from convfault.relax.graph import Graph, Layer
 from convfault.repairing.search import Search
 from convfault.repairing.search import search as searched
 from tests.localization.pairs import case_of, network
@@ -82,3 +84,18 @@ def test_an_edit_is_left_out_only_where_that_uses_little_of_the_tolerance(share:
     found = search(case_of(sound, faulty), [suspect(edit) for edit in edits])
     assert found.solved
     assert found.attempts[1].accepted is kept
+
+
+def test_an_edit_whose_lack_a_sure_softmax_hides_is_needed_all_the_same() -> None:
+    plain = network()
+    flat = Layer("flat", "reshape", plain.outputs, (1, plain[plain.outputs[0]].shape[1] ** 2 * 8))
+    scores = Layer("scores", "softmax", ("flat",), flat.shape, hyperparameters={"axis": 1})
+    sound = replace(plain, layers=(*plain.layers, flat, scores), outputs=("scores",))
+    weights, bias = (sound["convolution_2"].parameters[name].values for name in ("weights", "bias"))
+    sure = sound.with_parameters("convolution_2", weights=weights * 100)
+    faulty = sure.with_parameters("convolution_2", bias=bias + np.linspace(0, 1, 8, dtype=np.float32))
+    wrong = faulty.with_parameters("convolution_1", weights=-sure["convolution_1"].parameters["weights"].values)
+    edits = [restoring(sure, "convolution_1", "weights"), restoring(sure, "convolution_2", "bias")]
+    found = search(case_of(sure, wrong), [suspect(edit) for edit in edits])
+    assert [attempt.accepted for attempt in found.attempts] == [True, True]
+    assert search(case_of(sure, faulty), [suspect(edits[1])]).before.max_abs_error < 1e-5  # not seen in the answers

@@ -38,6 +38,7 @@ def test_another_tool_takes_the_place_of_a_wrong_one(
         ("tool", "convert by onnx>tflite:second", False),
         ("tool", "convert by onnx>tflite:third", True),
     ]
+    assert [item["strategy"] for item in report.repairs if item["accepted"]] == ["tool"]
     assert [path.name for path in result.iterdir()] == ["mended.tflite"]
 
 

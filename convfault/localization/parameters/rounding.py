@@ -17,6 +17,9 @@ LIKELY = (0.28, 0.44)
 FLAT = (0.42, 0.58)
 """Mean over largest error of values rounded to the nearest (uniform: 0.5); noise has about 0.2."""
 
+SCATTER = 0.05
+"""How far from one the usual factor of the channels may be where a scale folded into them was rounded itself."""
+
 
 def rounded(difference: Difference) -> Finding | None:
     """The source's values in fewer bits."""
@@ -104,6 +107,8 @@ def misscaled(difference: Difference) -> Finding | None:
     low, high = _factors(difference)
     if np.all(low <= high):
         ratios, wrong = (low + high) / 2, np.flatnonzero((low > 1) | (high < 1))
+        if difference.encoding.get("factors", 1) > 1 and abs(float(np.median(ratios)) - 1) < SCATTER:
+            return _rounding(difference, grain.title, {**_steps(grain), "ratio": _span(ratios)}, 0.9)
         evidence = {**_steps(grain), "ratio": _span(ratios[wrong]), "channels": _some(wrong), "of": difference.count}
         where = "" if len(wrong) == difference.count else f" in {len(wrong)} of {difference.count} channels"
         phrase = f"are {grain.title} with a wrong scale{where}: {_ratio_text(ratios[wrong])} times the source's"

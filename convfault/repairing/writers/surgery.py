@@ -59,9 +59,8 @@ class Surgery:
         kept: dict[str, Layer] = {}
         for layer in self.after:
             old = self._old(layer.id)
-            if old is None or old.rounding is layer.rounding:
-                continue
-            kept.setdefault(str(old.native.tensor), layer)
+            if old is not None and old.rounding is not None and old.rounding is not layer.rounding:
+                kept.setdefault(old.rounding.tensor, layer)
         for tensor, layer in kept.items():
             with refusals(layer):
                 self.document.keep_float(tensor)
