@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -25,6 +26,12 @@ def timed(command: list[str], **environment: str) -> tuple[float, subprocess.Com
     if done.returncode not in {0, 1}:
         raise SystemExit(done.stderr)
     return time.monotonic() - begun, done
+
+
+def bare_passes(report: str | Path, **environment: str) -> tuple[float, dict[str, float]]:
+    """Seconds of a bare script that runs both models of a diff's report, with its imports; and of its loops."""
+    whole, done = timed([str(PYTHON), str(ROOT / "scripts/bare.py"), str(report)], **environment)
+    return whole, json.loads(done.stdout.splitlines()[-1])
 
 
 def peak_megabytes(command: list[str], **environment: str) -> float:

@@ -12,13 +12,14 @@ from convfault.errors import UsageError
 from convfault.localization import faults
 from convfault.localization.answers import Deviation
 from convfault.localization.case import Case
-from convfault.localization.effect import Effect, usable
+from convfault.localization.effect import Effect, applied, resumed, usable
 from convfault.localization.examine import Examination, Stages, examine
 from convfault.localization.suspect import Suspect
 from convfault.model import Model
 from convfault.relax import store
 from convfault.relax.canonical import canonical
 from convfault.relax.edits import Edit
+from convfault.relax.graph import Array
 from convfault.relax.import_model import import_model
 from convfault.repairing import precision
 from convfault.repairing.kinship import kinship
@@ -31,6 +32,9 @@ from convfault.repairing.writers.change import Change, EditRefusedError
 PATCH = "patch.json"
 RETRIES = 3
 """How often the search is done again without the edits that the format could not hold."""
+
+CORRECTION = "corrected_rounding"
+"""The cause of a stand-in for a rounding, whose edit corrects the bias instead."""
 
 Candidate = tuple[int, Suspect, Effect]
 """A suspect with its fault's rank and its effect."""
@@ -51,6 +55,8 @@ def describe(case: Case, suspect: Suspect) -> str:
             place = faults.location(subject.graph[name], suspect.attribute) or place
     if suspect.attribute == "output":
         return f"keep the output of {place} in float"
+    if suspect.cause == CORRECTION:
+        return f"let the bias make up for the rounded weights of {place}"
     what = suspect.attribute if suspect.kind in {"parameters", "hyperparameters"} and suspect.attribute else None
     told = f"restore {what}" if what else f"undo {suspect.cause.replace('_', ' ')}"
     return f"{told} of {place}" if place else told
@@ -221,8 +227,11 @@ class _Mending:
         self._tell(others, found)
         if self._written(fixed) is None:
             fixed = [item for item in fixed if item[0] not in self.refused]
+        inputs = self._right_values(_edits([*fixed, *self.rounding]))
+        corrected = self._corrected(fixed, inputs)
+        fixed = [*fixed, *corrected]
         ranked = precision.ranked(self.graph, [(suspect, effect) for _, suspect, effect in self.rounding])
-        small = [self._halved(self.rounding[number]) for number, _ in ranked]
+        small = [self._halved(self.rounding[number], inputs) for number, _ in ranked]
         if self._written([*fixed, *small]) is None:  # what the format cannot hold stays rounded
             ranked = [pair for item, pair in zip(small, ranked, strict=True) if item[0] not in self.refused]
             small = [item for item in small if item[0] not in self.refused]
@@ -234,10 +243,35 @@ class _Mending:
         ]
         return self._record(found, (), fixed=len(fixed), candidates=candidates)
 
-    def _halved(self, item: Candidate) -> Candidate:
+    def _right_values(self, edits: Sequence[Edit]) -> Mapping[str, Array]:
+        """The value of every layer, by its id, with these edits."""
+        return resumed(self.graph, self.case.target.values, applied(self.graph, edits), everything=True)
+
+    def _corrected(self, fixed: Sequence[Candidate], inputs: Mapping[str, Array]) -> list[Candidate]:
+        """The biases that make up for rounded weights, as far as the format can hold them."""
+        found = []
+        for rank, suspect, effect in self.rounding:
+            edit = precision.corrected(self.graph, inputs, suspect)
+            if edit is not None:
+                found.append((rank, replace(suspect, edit=edit, cause=CORRECTION), effect))
+        if not self._writes([*fixed, *found]):
+            found = [item for item in found if self._writes([item])]
+            found = found if self._writes([*fixed, *found]) else []
+        for item in found:
+            self._note(item, True, "it takes no room", None)
+        return found
+
+    def _writes(self, chosen: Sequence[Candidate]) -> bool:
+        try:
+            WRITERS[self.model.format](self.model, self.graph, _edits(chosen), self.out)
+        except EditRefusedError:
+            return False
+        return True
+
+    def _halved(self, item: Candidate, inputs: Mapping[str, Array]) -> Candidate:
         """With half precision in the place of rounded numbers."""
         rank, suspect, effect = item
-        return rank, replace(suspect, edit=precision.halved(self.graph, suspect)), effect
+        return rank, replace(suspect, edit=precision.halved(self.graph, inputs, suspect)), effect
 
     # what the parent is told
 

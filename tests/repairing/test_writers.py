@@ -152,6 +152,7 @@ def _edits(source: View) -> list[list[Edit]]:
     classes = {"weights": Parameter(np.eye(10, dtype=np.float32)[:, ::-1]), "bias": Parameter(np.zeros(10, np.float32))}
     zoomed = {"method": "nearest_neighbor", "coordinates": "half_pixel", "rounding": "round_prefer_floor"}
     zoomed |= {"size": (height, width), "scales": (1.7, 1.7), "cubic_alpha": 0.0}
+    bent = {**zoomed, "method": "cubic", "coordinates": "asymmetric", "rounding": "", "cubic_alpha": -0.75}
     normal = Layer("normal", "normalize", (convolution.id,), convolution.shape)
     back = {"strides": (1, 1), "dilation": (1, 1), "groups": 1}
     taps = {"weights": Parameter(np.random.default_rng(4).standard_normal((3, 3, count, count)).astype(np.float32))}
@@ -166,6 +167,7 @@ def _edits(source: View) -> list[list[Edit]]:
         [Insert(replace(before, kind="hard_swish"))],
         [Insert(replace(before, kind="slice", hyperparameters=spans))],
         [Insert(replace(before, kind="resize", hyperparameters=zoomed))],
+        [Insert(replace(before, kind="resize", hyperparameters=bent))],
         [Insert(replace(before, kind="convolution", hyperparameters=window, parameters=mixing))],
         [Insert(Layer("renumbered", "dense", (end.id,), end.shape, parameters=classes))],
         [SetHyperparameters(clip.id, {"minimum": -0.25, "maximum": 0.75})],

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from convfault.relax.graph import Layer, Parameter
+from convfault.relax.graph import Array, Layer, Parameter
+from convfault.relax.resize import matrices
 
 Shape = tuple[int, ...]
 
@@ -29,6 +30,14 @@ class _Parts:
             key: Parameter(np.full(shape[-1], value, np.float32)) for key, value in (("scale", scale), ("shift", shift))
         }
         self.made.append(Layer(name, "affine", (source,), shape, self.layer.dtype, {}, parts))
+        return name
+
+    def dense(self, source: str, shape: Shape, weights: Array) -> str:
+        """The last axis times a matrix, (in, out)."""
+        name = f"{self.layer.id}/dense_{len(self.made)}"
+        shift = np.zeros(weights.shape[1], np.float32)
+        parts = {"weights": Parameter(np.ascontiguousarray(weights, np.float32)), "bias": Parameter(shift)}
+        self.made.append(Layer(name, "dense", (source,), shape, self.layer.dtype, {}, parts))
         return name
 
 
@@ -73,6 +82,18 @@ def _mean(parts: _Parts, source: str, axes: tuple[int, ...], small: Shape) -> st
     return parts.add("mean", (source,), small, axes=axes, keepdims=True)
 
 
+def _resize(parts: _Parts, source: str, shape: Shape) -> None:
+    """Whatever mixes pixels is a product with a matrix along each axis."""
+    count, height, _, depth = shape
+    rows, columns = matrices(shape[1:3], parts.layer.hyperparameters)
+    tall, wide = len(rows), len(columns)
+    turned = parts.add("transpose", (source,), (count, height, depth, shape[2]), order=(0, 1, 3, 2))
+    widened = parts.dense(turned, (count, height, depth, wide), columns.T)
+    turned = parts.add("transpose", (widened,), (count, wide, depth, height), order=(0, 3, 2, 1))
+    resized = parts.dense(turned, (count, wide, depth, tall), rows.T)
+    parts.add("transpose", (resized,), (count, tall, wide, depth), order=(0, 3, 1, 2))
+
+
 def _swish(parts: _Parts, source: str, shape: Shape) -> None:
     parts.add("multiply", (source, parts.add("sigmoid", (source,), shape)), shape)
 
@@ -89,6 +110,7 @@ def _square(parts: _Parts, source: str, shape: Shape) -> None:
 SPELLINGS: dict[str, Callable[[_Parts, str, Shape], None]] = {
     "hard_swish": _hard_swish,
     "normalize": _normalize,
+    "resize": _resize,
     "square": _square,
     "swish": _swish,
     "variance": _variance,
