@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from convfault.localization.answers import Deviation
 from convfault.localization.effect import Effect
 from convfault.localization.suspect import Suspect
+from convfault.relax import evaluate
 from convfault.relax.edits import Edit, Remove, SetParameters
 from convfault.relax.graph import Graph, Parameter
 from convfault.relax.imported import Encoding
-from convfault.repairing.precision import halved, is_quantized, ranked
+from convfault.repairing.precision import corrected, halved, is_quantized, ranked
 from tests.localization.pairs import drawn, network
 
 
@@ -109,7 +110,7 @@ def values(edit: Edit | None, name: str = "weights") -> np.ndarray:
 def test_what_was_quantized_gets_half_precision(dtype: str) -> None:
     graph = graph_of(dtype)
     exact = rounded(graph, "c1")
-    half = values(halved(graph, exact))
+    half = values(halved(graph, {}, exact))
     assert half.dtype == np.float32
     assert np.array_equal(half, half.astype(np.float16).astype(np.float32))
     assert 0 < np.abs(half - values(exact.edit)).max() < 1e-2
@@ -119,14 +120,14 @@ def test_what_was_quantized_gets_half_precision(dtype: str) -> None:
 def test_what_was_not_gets_its_exact_values(dtype: str | None) -> None:
     graph = graph_of(dtype)
     exact = rounded(graph, "c1")
-    assert np.array_equal(values(halved(graph, exact)), values(exact.edit))
+    assert np.array_equal(values(halved(graph, {}, exact)), values(exact.edit))
 
 
 def test_a_bias_that_is_not_quantized_stays_exact() -> None:
     graph = graph_of()
     parameters = graph["c0"].parameters
     both = suspect(SetParameters("c0", {name: parameters[name].values for name in ("weights", "bias")}))
-    edit = halved(graph, both)
+    edit = halved(graph, {}, both)
     assert np.array_equal(values(edit, "bias"), parameters["bias"].values)
     assert not np.array_equal(values(edit), parameters["weights"].values)
 
@@ -134,12 +135,12 @@ def test_a_bias_that_is_not_quantized_stays_exact() -> None:
 def test_values_beyond_half_precision_stay_exact() -> None:
     graph = graph_of()
     large = suspect(SetParameters("c0", {"weights": np.full(8, 1e6, np.float32)}))
-    assert np.array_equal(values(halved(graph, large)), np.full(8, 1e6, np.float32))
+    assert np.array_equal(values(halved(graph, {}, large)), np.full(8, 1e6, np.float32))
 
 
 def test_an_edit_of_another_kind_stays_as_it_is() -> None:
     other = suspect(Remove("c0", ()))
-    assert halved(graph_of(), other) is other.edit
+    assert halved(graph_of(), {}, other) is other.edit
 
 
 def test_a_bias_of_32_bits_is_restored_in_full() -> None:
@@ -147,7 +148,53 @@ def test_a_bias_of_32_bits_is_restored_in_full() -> None:
     stored = {**graph.encodings, "bias 0": Encoding("bias 0", "int32", (0.1,), (0,), 0, True)}
     graph = replace(graph, encodings=stored)
     values = {"weights": drawn(8), "bias": drawn(4)}
-    edit = halved(graph, suspect(SetParameters("c0", values)))
+    edit = halved(graph, {}, suspect(SetParameters("c0", values)))
     assert isinstance(edit, SetParameters)
     np.testing.assert_array_equal(edit.values["bias"], values["bias"])
     np.testing.assert_array_equal(edit.values["weights"], values["weights"].astype(np.float16))
+
+
+def coarse(layer: str = "convolution_2") -> tuple[Graph, Suspect, dict[str, np.ndarray]]:
+    """A network with a layer's weights rounded to a few steps, what restores them, and every layer's right value."""
+    sound = network()
+    weights, bias = (sound[layer].parameters[name] for name in ("weights", "bias"))
+    stored = replace(weights, values=np.round(weights.values))
+    graph = sound.with_layer(replace(sound[layer], parameters={"weights": stored, "bias": bias}))
+    graph = replace(graph, encodings={"kernel": Encoding("kernel", "int8", (1.0,), (0,), 0, True)})
+    found = evaluate.resume(sound, {sound.inputs[0]: drawn(2, 6, 6, 4)}, set(sound.inputs), [each.id for each in sound])
+    return graph, suspect(SetParameters(layer, {"weights": weights.values})), found
+
+
+def average(graph: Graph, right: dict[str, np.ndarray]) -> np.ndarray:
+    """The mean of each filter's output, with right values before the layer."""
+    layer = graph["convolution_2"]
+    return evaluate.evaluate(layer, [right[layer.inputs[0]]]).mean(axis=(0, 1, 2))
+
+
+def test_a_bias_makes_up_for_what_rounded_weights_shift_on_average() -> None:
+    graph, rounding, right = coarse()
+    edit = corrected(graph, right, rounding)
+    assert edit is not None
+    assert set(edit.values) == {"bias"}
+    wanted = right["convolution_2"].mean(axis=(0, 1, 2))
+    assert np.abs(average(graph, right) - wanted).max() > 0.05
+    np.testing.assert_allclose(average(edit.apply(graph), right), wanted, atol=1e-5)
+
+
+def test_half_precision_leaves_the_average_where_it_was() -> None:
+    graph, rounding, right = coarse()
+    edit = halved(graph, right, rounding)
+    assert isinstance(edit, SetParameters)
+    wanted = right["convolution_2"].mean(axis=(0, 1, 2))
+    without = SetParameters("convolution_2", {"weights": edit.values["weights"]})
+    assert np.abs(average(without.apply(graph), right) - wanted).max() > 1e-5
+    np.testing.assert_allclose(average(edit.apply(graph), right), wanted, atol=2e-6)
+
+
+def test_a_bias_that_is_rounded_itself_or_of_which_nothing_is_known_makes_up_for_nothing() -> None:
+    graph, rounding, right = coarse()
+    stored = {**graph.encodings, "bias": Encoding("bias", "int32", (0.1,), (0,), 0, True)}
+    assert corrected(replace(graph, encodings=stored), right, rounding) is None
+    assert corrected(graph, {}, rounding) is None
+    assert corrected(graph, right, suspect(Remove("convolution_2", ()))) is None
+    assert corrected(graph, right, suspect(SetParameters("convolution_2", {"bias": drawn(8)}))) is None
