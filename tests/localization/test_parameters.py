@@ -205,6 +205,21 @@ def test_int8_weights_that_the_target_declares_are_dynamic_range_quantization() 
     assert "dynamic-range" in suspect.explanation
 
 
+@pytest.mark.parametrize(("stored", "cause"), [(True, "int8_rounding"), (False, "quantization_scale")])
+def test_weights_and_the_scale_folded_into_them_may_each_be_rounded_for_itself(stored: bool, cause: str) -> None:
+    source = network()
+    factors = 1 + np.array([0.03, -0.02, 0.01, 0, -0.03, 0.02, -0.01, 0.005], np.float32)
+    values = Parameter(int8(weights(source)) * factors, ("kernel", "scale"))
+    layer = source["convolution_2"]
+    target = source.with_layer(replace(layer, parameters={**layer.parameters, "weights": values}))
+    names = ("kernel", "scale") if stored else ("kernel",)
+    encodings = {name: Encoding(name, "int8", (0.01, 0.02, 0.03), (0,) * 3, 0, True) for name in names}
+    case = case_of(source, replace(target, encodings=encodings))
+    (suspect,) = examine(case)
+    assert suspect.cause == cause
+    assert cured(case, [suspect])
+
+
 def test_a_transposition_shows_through_quantization() -> None:
     source = network()
     (suspect,) = examine(case_of(source, with_damage(source, lambda v: int8(v.transpose(1, 0, 2, 3)))))
