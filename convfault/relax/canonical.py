@@ -43,10 +43,13 @@ def _of_inputs(graph: Graph) -> Mapping[str, Encoding]:
 
 def _rounded_behind(graph: Graph, name: str) -> Encoding | None:
     """How all who read a layer's values, through what only arranges them, read them rounded."""
-    found: set[Encoding | None] = set()
+    found: Encoding | None = None
     for reader in graph.readers[name]:
         layer = graph[reader]
-        arranging = layer.kind in {"transpose", "reshape"}
+        if layer.kind not in {"transpose", "reshape"}:
+            return None
         encoding = graph.encodings.get(str(layer.native.tensor)) or _rounded_behind(graph, reader)
-        found.add(encoding if arranging and encoding is not None and not encoding.constant else None)
-    return found.pop() if len(found) == 1 else None
+        if encoding is None or encoding.constant or found not in {None, encoding}:
+            return None
+        found = encoding
+    return found

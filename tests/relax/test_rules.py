@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from convfault.relax.canonical import normalized
 from convfault.relax.draft import Draft
 from convfault.relax.graph import Graph, Parameter
 from tests.relax.drafts import Sketch, kinds, only, simplified, values
@@ -332,3 +333,12 @@ def test_places_picked_along_an_axis_are_picked_before_a_change_of_layout() -> N
     graph = simplified(sketch.ending(sketch.convolution(last)))
     assert "transpose" not in kinds(graph)
     assert only(graph, "take")["axis"] == 3
+
+
+@pytest.mark.timeout(60)
+def test_a_network_whose_paths_double_at_every_layer_is_no_longer_work() -> None:
+    sketch = Sketch()
+    name, shape = sketch.source, sketch.layers[sketch.source].shape
+    for _ in range(60):
+        name = sketch.layer("maximum", (sketch.layer("tanh", name, shape), name), shape)
+    assert len(normalized(sketch.ending(name))) == 121
