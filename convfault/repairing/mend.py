@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convfault.errors import UsageError
-from convfault.localization import faults
-from convfault.localization.answers import Deviation
-from convfault.localization.case import Case
+from convfault.localization.answers import Deviation, answers, deviation
 from convfault.localization.effect import Effect, applied, resumed, usable
 from convfault.localization.examine import Examination, Stages, examine
 from convfault.localization.suspect import Suspect
@@ -22,6 +20,7 @@ from convfault.relax.edits import Edit
 from convfault.relax.graph import Array
 from convfault.relax.import_model import import_model
 from convfault.repairing import precision
+from convfault.repairing.candidate import CORRECTION, Candidate, describe, edits_of, strategy, without_edit
 from convfault.repairing.kinship import kinship
 from convfault.repairing.order import AGREE, LABELS, PREPROCESSING, Order
 from convfault.repairing.patch import Patch, unfit
@@ -32,34 +31,6 @@ from convfault.repairing.writers.change import Change, EditRefusedError
 PATCH = "patch.json"
 RETRIES = 3
 """How often the search is done again without the edits that the format could not hold."""
-
-CORRECTION = "corrected_rounding"
-"""The cause of a stand-in for a rounding, whose edit corrects the bias instead."""
-
-Candidate = tuple[int, Suspect, Effect]
-"""A suspect with its fault's rank and its effect."""
-
-
-def strategy(suspect: Suspect) -> str:
-    """The name of what undoes a suspect."""
-    if suspect.kind == "parameters" and (suspect.cause.endswith("_rounding") or suspect.attribute == "output"):
-        return "precision"
-    return suspect.kind
-
-
-def describe(case: Case, suspect: Suspect) -> str:
-    """What the edit of a suspect does, in one line of native names."""
-    place = suspect.target_location or suspect.source_location
-    for subject, name in ((case.source, suspect.source), (case.target, suspect.target)):
-        if name is not None and name in subject.graph and not suspect.target_location:
-            place = faults.location(subject.graph[name], suspect.attribute) or place
-    if suspect.attribute == "output":
-        return f"keep the output of {place} in float"
-    if suspect.cause == CORRECTION:
-        return f"let the bias make up for the rounded weights of {place}"
-    what = suspect.attribute if suspect.kind in {"parameters", "hyperparameters"} and suspect.attribute else None
-    told = f"restore {what}" if what else f"undo {suspect.cause.replace('_', ' ')}"
-    return f"{told} of {place}" if place else told
 
 
 def run(
@@ -142,7 +113,7 @@ class _Mending:
         if chosen == "tool" or chosen not in self.order.strategies:
             reason = "" if chosen == "tool" else f"the strategy {chosen} was not asked for"
         elif suspect.edit is None and not self._beside(suspect):
-            reason = _without_edit(suspect)
+            reason = without_edit(suspect)
         elif suspect.edit is not None and usable(suspect.edit, self.graph) is None:
             reason = "its edit does not fit the target"
         else:
@@ -196,7 +167,7 @@ class _Mending:
         writer = WRITERS[self.model.format]
         written = [item for item in chosen if not self._beside(item[1])]
         try:
-            return writer(self.model, self.graph, _edits(written), self.out)
+            return writer(self.model, self.graph, edits_of(written), self.out)
         except EditRefusedError as error:
             guilty = [item for item in written if self._refuses(item)] or written
             for item in guilty:
@@ -206,7 +177,7 @@ class _Mending:
 
     def _refuses(self, item: Candidate) -> bool:
         try:
-            WRITERS[self.model.format](self.model, self.graph, _edits([item]), self.out)
+            WRITERS[self.model.format](self.model, self.graph, edits_of([item]), self.out)
         except EditRefusedError as error:
             self.refused[item[0]] = str(error)
             return True
@@ -221,13 +192,13 @@ class _Mending:
     def _labels(self) -> dict[str, Any]:
         """Mend all that is no rounding; of the roundings say in which order undoing them pays."""
         others = [item for item in self.open if item not in self.rounding]
-        always = _edits(self.rounding)
+        always = edits_of(self.rounding)
         found = search(self.case, [(suspect, effect) for _, suspect, effect in others], always=always)
         fixed = [item for item, attempt in zip(others, found.attempts, strict=True) if attempt.accepted]
         self._tell(others, found)
         if self._written(fixed) is None:
             fixed = [item for item in fixed if item[0] not in self.refused]
-        inputs = self._right_values(_edits([*fixed, *self.rounding]))
+        inputs = self._right_values(edits_of([*fixed, *self.rounding]))
         corrected = self._corrected(fixed, inputs)
         fixed = [*fixed, *corrected]
         ranked = precision.ranked(self.graph, [(suspect, effect) for _, suspect, effect in self.rounding])
@@ -257,13 +228,22 @@ class _Mending:
         if not self._writes([*fixed, *found]):
             found = [item for item in found if self._writes([item])]
             found = found if self._writes([*fixed, *found]) else []
+        if not self._off([*fixed, *found]) < self._off(fixed):
+            found = []
         for item in found:
             self._note(item, True, "it takes no room", None)
         return found
 
+    def _off(self, chosen: Sequence[Candidate]) -> float:
+        """How far the answers are off with these edits, before a softmax hides it."""
+        graph = applied(self.graph, edits_of(chosen))
+        given = answers(graph, resumed(self.graph, self.case.target.values, graph))
+        left = deviation(given, answers(self.case.source.graph, self.case.source.values), self.case.tolerances)
+        return left.max_abs_error if left.latent is None else left.latent
+
     def _writes(self, chosen: Sequence[Candidate]) -> bool:
         try:
-            WRITERS[self.model.format](self.model, self.graph, _edits(chosen), self.out)
+            WRITERS[self.model.format](self.model, self.graph, edits_of(chosen), self.out)
         except EditRefusedError:
             return False
         return True
@@ -279,7 +259,7 @@ class _Mending:
         written = [item for item in chosen if not self._beside(item[1])]
         target = {"format": self.model.format, "sha256": self.model.sha256, "name": self.model.name}
         texts = tuple(describe(self.case, item[1]) for item in written)
-        Patch(target, (tuple(_edits(written)),), (texts,)).write(self.patch)
+        Patch(target, (tuple(edits_of(written)),), (texts,)).write(self.patch)
 
     def _tell(self, candidates: Sequence[Candidate], found: Search) -> None:
         for item, attempt in zip(candidates, found.attempts, strict=True):
@@ -316,17 +296,6 @@ class _Mending:
 
     def _accepted(self, item: Candidate) -> bool:
         return any(attempt["accepted"] and attempt["fault_id"] == f"F{item[0]}" for attempt in self.attempts)
-
-
-def _without_edit(suspect: Suspect) -> str:
-    """Why nothing in the graph undoes a suspect, and what does."""
-    if suspect.evidence.get("preprocessing") is not None:
-        return "no layer undoes it: --correct preprocessing corrects what the target is fed with"
-    return str(suspect.evidence.get("no_edit") or "nothing in the target's own graph undoes it")
-
-
-def _edits(chosen: Sequence[Candidate]) -> list[Edit]:
-    return [suspect.edit for _, suspect, _ in chosen if suspect.edit is not None]
 
 
 def _finite(value: float) -> float | None:
