@@ -88,6 +88,10 @@ MESSAGES = [
         "ValueError: operands could not be broadcast together with shapes (16,8,1,5) (1,16,1,1)",
         ("bad_shape", "", "", "", ""),
     ),
+    (
+        "ValueError: Layer fc weight shape (1280, 50) is not compatible with provided weight shape (50, 1280).",
+        ("bad_shape", "", "", "", ""),
+    ),
     ("RuntimeError: something went wrong", ("tool_crash", "", "", "", "")),
 ]  # fmt: skip
 

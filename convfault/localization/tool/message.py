@@ -89,6 +89,7 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ("bad_file", r"(?:Error parsing message|Invalid magic|cannot parse|Unable to open file|truncated)"),
     ("bad_shape", r"could not be broadcast|mat1 and mat2 shapes|Dimensions must be equal|expected input.*channels"),
     ("bad_shape", r"[Ss]hapes? (?:mismatch|must match|.{0,40}incompatible)"),
+    ("bad_shape", r"\bshapes?\b[^\n]{0,80}\b(?:not compatible|do(?:es)? not match|don't match)"),
     (TENSOR, r"KeyError: '(?P<attribute>axes|min|max|value|pads|split|shape|scales|steps|starts|ends|perm|mode)'"),
     (TENSOR, r"KeyError: [\"'](?!(?:axes|min|max|value|pads|split|shape|scales|steps|starts|ends|perm|mode)')"
              r"(?P<node>[^\"']+)[\"']"),
