@@ -40,8 +40,10 @@ def main(flags: Sequence[str]) -> None:
                 continue
             place.write_text(json.dumps(found(cell, arguments.limit, arguments.work), indent=1) + "\n")
     done = [json.loads(path.read_text()) for path in sorted(arguments.work.glob("*.json"))]
-    results = {"machine": machine(), "command": " ".join(["scripts/benchmark crashes", *flags]), "cells": done}
-    (ROOT / "benchmarks/crashes.json").write_text(json.dumps(results, indent=1) + "\n")
+    command = f"scripts/benchmark crashes --models {arguments.models}"
+    results = {"machine": machine(), "command": command, "cells": done}
+    text = json.dumps(results, indent=1).replace(str(Path.home()), "~")
+    (ROOT / "benchmarks/crashes.json").write_text(text + "\n")
     (ROOT / "benchmarks/crashes.md").write_text(table(results))
     print(table(results))
 

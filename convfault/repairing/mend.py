@@ -225,9 +225,10 @@ class _Mending:
             edit = precision.corrected(self.graph, inputs, suspect)
             if edit is not None:
                 found.append((rank, replace(suspect, edit=edit, cause=CORRECTION), effect))
-        if not self._writes([*fixed, *found]):
-            found = [item for item in found if self._writes([item])]
-            found = found if self._writes([*fixed, *found]) else []
+        if not self._sets_numbers(found):
+            found = [item for item in found if self._sets_numbers([item])]
+        if self._changes([*fixed, *found]) is None:
+            found = []
         if not self._off([*fixed, *found]) < self._off(fixed):
             found = []
         for item in found:
@@ -241,12 +242,20 @@ class _Mending:
         left = deviation(given, answers(self.case.source.graph, self.case.source.values), self.case.tolerances)
         return left.max_abs_error if left.latent is None else left.latent
 
-    def _writes(self, chosen: Sequence[Candidate]) -> bool:
+    def _sets_numbers(self, chosen: Sequence[Candidate]) -> bool:
+        """Whether these edits change nothing but constants, so that operators on integers stay what they are."""
+        changes = self._changes(chosen)
+        return changes is not None and all(
+            change.attribute == "values" or (change.attribute.startswith("input") and not change.before)
+            for change in changes
+        )
+
+    def _changes(self, chosen: Sequence[Candidate]) -> Sequence[Change] | None:
+        """What the writer changes for these edits; None where the format cannot hold them."""
         try:
-            WRITERS[self.model.format](self.model, self.graph, edits_of(chosen), self.out)
+            return WRITERS[self.model.format](self.model, self.graph, edits_of(chosen), self.out)
         except EditRefusedError:
-            return False
-        return True
+            return None
 
     def _halved(self, item: Candidate, inputs: Mapping[str, Array]) -> Candidate:
         """With half precision in the place of rounded numbers."""

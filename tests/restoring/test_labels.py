@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from convfault.errors import UsageError
 from convfault.repairing.order import LABELS, Order
 from convfault.restoring.labels import PROOFS, Point, Sparing
 from convfault.restoring.proof import held_out
+from tests.relax import quantized
 from tests.repairing.views import view
 from tests.restoring.conftest import Repair
 from tests.restoring.rounded import PICTURES, Rounded
@@ -136,6 +138,20 @@ def test_a_quantized_target_stays_quantized_and_gets_its_labels_right(
     told = [item for item in report.repairs if item["edit"].startswith("let the bias make up for the rounded weights")]
     assert told
     assert all(item["accepted"] for item in told)
+
+
+def test_operators_on_integers_stay_what_they_are_where_their_labels_are_right(
+    repair: Repair, tmp_path: Path, result: Path
+) -> None:
+    target = quantized.quantized_file(tmp_path, "dynamic")
+    images = np.concatenate([quantized.pictures(seed) for seed in range(4)])
+    np.savez(tmp_path / "data.npz", images=images)
+    report = repair(tmp_path / "float.onnx", target, data=str(tmp_path / "data.npz"))
+    assert report.comparison.verdict == DIFFER
+    assert report.comparison.top1_disagreement == 0
+    assert report.exit_code == 0, report.repairs
+    assert not any(item["accepted"] for item in report.repairs)
+    assert (result / "mended.onnx").stat().st_size == target.stat().st_size
 
 
 def test_the_strategy_weights_restores_every_layer(repair: Repair, rounded: Rounded, result: Path) -> None:
