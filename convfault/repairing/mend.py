@@ -225,12 +225,10 @@ class _Mending:
             edit = precision.corrected(self.graph, inputs, suspect)
             if edit is not None:
                 found.append((rank, replace(suspect, edit=edit, cause=CORRECTION), effect))
-        if not self._sets_numbers(found):
+        if found and not self._sets_numbers(found):
             found = [item for item in found if self._sets_numbers([item])]
-        if self._changes([*fixed, *found]) is None:
-            found = []
-        if not self._off([*fixed, *found]) < self._off(fixed):
-            found = []
+        if not found or self._changes([*fixed, *found]) is None or not self._off([*fixed, *found]) < self._off(fixed):
+            return []
         for item in found:
             self._note(item, True, "it takes no room", None)
         return found

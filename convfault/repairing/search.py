@@ -24,6 +24,9 @@ CERTAIN = 2.0
 SPARE = 0.25
 """Of the tolerance: so much of it edits may use up by being left out, for other pictures deviate by more than these."""
 
+NOISE = 1.5
+"""How many times what all edits leave before a softmax may be there without some: that much is float arithmetic."""
+
 ENOUGH = 0.999
 """A step must leave less than this share of the error, or it is no step forwards."""
 
@@ -190,7 +193,7 @@ class _Searching:
         So it must be for pictures, too, of which the model is less certain.
         """
         everything = self.left(frozenset(n for n in range(len(self.suspects)) if n not in self.unfit))
-        excess, latent = (max(SPARE, (least or 0.0) / ENOUGH) for least in (everything.excess, everything.latent))
+        excess, latent = max(SPARE, (everything.excess or 0.0) / ENOUGH), max(SPARE, NOISE * (everything.latent or 0.0))
         return found.excess is not None and found.excess <= excess and (found.latent or 0.0) <= latent
 
     def within(self, found: Deviation) -> bool:
