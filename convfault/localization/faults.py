@@ -109,7 +109,8 @@ def location(layer: Layer | None, attribute: str | None = None) -> str | None:
     names = layer.native.names
     if names:
         return names[0] if layer.kind in LINEAR else names[-1]
-    return layer.native.tensor or layer.id
+    placed = layer.details.get("placed", ())  # a transpose that the normal form has further on than the file
+    return str(placed[-1]) if placed else layer.native.tensor or layer.id
 
 
 def native_names(layer: Layer | None) -> list[str]:
@@ -118,7 +119,7 @@ def native_names(layer: Layer | None) -> list[str]:
         return []
     parameters = [name for parameter in layer.parameters.values() for name in parameter.native]
     tensor = [layer.native.tensor] if layer.native.tensor else []
-    return list(dict.fromkeys([*layer.native.names, *tensor, *parameters]))
+    return list(dict.fromkeys([*layer.native.names, *layer.details.get("placed", ()), *tensor, *parameters]))
 
 
 def program_lines(layer: Layer) -> list[str]:

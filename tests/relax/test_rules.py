@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from convfault.localization.faults import location, native_names
 from convfault.relax.canonical import normalized
 from convfault.relax.draft import Draft
-from convfault.relax.graph import Graph, Parameter
+from convfault.relax.graph import Graph, Native, Parameter
+from convfault.relax.imported import Origin
 from tests.relax.drafts import Sketch, kinds, only, simplified, values
 
 PICTURE = (1, 6, 5, 4)
@@ -342,3 +344,18 @@ def test_a_network_whose_paths_double_at_every_layer_is_no_longer_work() -> None
     for _ in range(60):
         name = sketch.layer("maximum", (sketch.layer("tanh", name, shape), name), shape)
     assert len(normalized(sketch.ending(name))) == 121
+
+
+def test_a_transpose_that_is_moved_on_is_still_called_as_in_the_file() -> None:
+    sketch = Sketch(1, 6, 6, 4)
+    first = sketch.convolution(sketch.source)
+    operator = Origin("turned", "Transpose")
+    native = Native("turned:0", operators=(operator,))
+    turned = sketch.add("transpose", (first,), (1, 6, 6, 8), {"order": (0, 2, 1, 3)}, native=native).id
+    for _ in range(2):
+        turned = sketch.layer("tanh", turned, (1, 6, 6, 8))
+    found = simplified(sketch.graph_of(sketch.convolution(turned)))
+    moved = only(found, "transpose")
+    assert found[moved.inputs[0]].kind == "tanh"
+    assert location(moved) == "turned"
+    assert "turned" in native_names(moved)

@@ -92,7 +92,16 @@ def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
     native = layer.native.transposed(back)
     early = draft.add(layer.kind, names, shape, values, parameters, native, layer.dtype, layer.details)
     late = Native(layer.native.tensor, layer.native.permutation)
-    return Layer(layer.id, "transpose", (early.id,), layer.shape, layer.dtype, {"order": order}, native=late)
+    placed = {"placed": found} if (found := _operators(sources, order)) else {}
+    settings = {"order": order}
+    return Layer(layer.id, "transpose", (early.id,), layer.shape, layer.dtype, settings, {}, late, placed)
+
+
+def _operators(sources: list[Layer], order: Order) -> tuple[str, ...]:
+    """What the transposes that are moved are called where the file has them."""
+    moved = [source for source in sources if source.kind == "transpose" and source["order"] == order]
+    names = (name for source in moved for name in (*source.native.names, *source.details.get("placed", ())))
+    return tuple(dict.fromkeys(names))
 
 
 def _movable(draft: Draft, source: Layer, order: Order) -> bool:
