@@ -106,11 +106,9 @@ def location(layer: Layer | None, attribute: str | None = None) -> str | None:
         return None
     if attribute is not None and attribute in layer.parameters and layer.parameters[attribute].native:
         return layer.parameters[attribute].native[0]
-    names = layer.native.names
-    if names:
-        return names[0] if layer.kind in LINEAR else names[-1]
-    placed = layer.details.get("placed", ())  # a transpose that the normal form has further on than the file
-    return str(placed[-1]) if placed else layer.native.tensor or layer.id
+    if layer.names:
+        return layer.names[0] if layer.kind in LINEAR else layer.names[-1]
+    return layer.native.tensor or layer.id
 
 
 def native_names(layer: Layer | None) -> list[str]:
@@ -119,7 +117,7 @@ def native_names(layer: Layer | None) -> list[str]:
         return []
     parameters = [name for parameter in layer.parameters.values() for name in parameter.native]
     tensor = [layer.native.tensor] if layer.native.tensor else []
-    return list(dict.fromkeys([*layer.native.names, *layer.details.get("placed", ()), *tensor, *parameters]))
+    return list(dict.fromkeys([*layer.names, *tensor, *parameters]))
 
 
 def program_lines(layer: Layer) -> list[str]:

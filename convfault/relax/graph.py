@@ -94,6 +94,11 @@ class Layer:
         count = values.size // max(int(np.prod(self.shape[1:])), 1)
         return values.reshape(count, *self.shape[1:])
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the layer's operators are called in the file, also where the normal form has moved them on."""
+        return (*self.native.names, *self.details.get("placed", ()))
+
     def __getitem__(self, name: str) -> Any:
         """A hyperparameter by name."""
         return self.hyperparameters[name]

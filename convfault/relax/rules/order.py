@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,8 @@ def merge_transposes(draft: Draft, layer: Layer) -> Layer | None:
     if source.kind != "transpose":
         return None
     order = tuple(source["order"][axis] for axis in layer["order"])
-    return replace(layer, inputs=source.inputs, hyperparameters={"order": order})
+    placed = _placed([source], layer.details)
+    return replace(layer, inputs=source.inputs, hyperparameters={"order": order}, details=placed)
 
 
 def transpose_to_reshape(draft: Draft, layer: Layer) -> Layer | None:
@@ -92,16 +95,16 @@ def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
     native = layer.native.transposed(back)
     early = draft.add(layer.kind, names, shape, values, parameters, native, layer.dtype, layer.details)
     late = Native(layer.native.tensor, layer.native.permutation)
-    placed = {"placed": found} if (found := _operators(sources, order)) else {}
+    placed = _placed([source for source in sources if source.kind == "transpose" and source["order"] == order])
     settings = {"order": order}
     return Layer(layer.id, "transpose", (early.id,), layer.shape, layer.dtype, settings, {}, late, placed)
 
 
-def _operators(sources: list[Layer], order: Order) -> tuple[str, ...]:
-    """What the transposes that are moved are called where the file has them."""
-    moved = [source for source in sources if source.kind == "transpose" and source["order"] == order]
-    names = (name for source in moved for name in (*source.native.names, *source.details.get("placed", ())))
-    return tuple(dict.fromkeys(names))
+def _placed(moved: Sequence[Layer], details: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The details of a layer with what the transposes that went into it are called where the file has them."""
+    names = [name for source in moved for name in source.names]
+    known = dict.fromkeys([*names, *details.get("placed", ())])
+    return {**details, "placed": tuple(known)} if known else dict(details)
 
 
 def _movable(draft: Draft, source: Layer, order: Order) -> bool:
