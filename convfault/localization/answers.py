@@ -66,7 +66,7 @@ def deviation(found: Sequence[Answer], expected: Sequence[Answer], limits: Seque
         return Deviation(float("inf"), None, beyond, beyond)
     largest, flips, excess, latent = 0.0, None, 0.0, 0.0
     for number, (one, other) in enumerate(pairs):
-        error = error_between(one.value, other.value)
+        error = _error(one.value, other.value)
         largest = max(largest, error)
         if number < len(limits):
             excess = max(excess, error / max(limits[number], TINY))
@@ -77,7 +77,7 @@ def deviation(found: Sequence[Answer], expected: Sequence[Answer], limits: Seque
     return Deviation(largest, flips, excess, latent) if limits else Deviation(largest, flips)
 
 
-def error_between(one: Array, other: Array) -> float:
+def _error(one: Array, other: Array) -> float:
     """The largest absolute difference; infinite where one side alone is not finite."""
     same = (one == other) | (np.isnan(one) & np.isnan(other)) if one.dtype.kind == "f" else one == other
     with np.errstate(invalid="ignore"):
