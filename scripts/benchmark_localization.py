@@ -18,6 +18,7 @@ from typing import Any
 import benchmark_repair
 import numpy as np
 from planting import KINDS, Record, Unfit, formats_of, plant
+from right_causes import right_causes
 from timing import ROOT, machine
 
 from convfault.comparison import DIFFER
@@ -183,7 +184,7 @@ def _harmful(case: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def score(case: Mapping[str, Any], planted: Mapping[str, Any]) -> dict[str, bool]:
-    """What of one planted fault was found: at all, its kind, and its location at rank 1 and among the first three.
+    """What of a planted fault was found: at all, its kind and cause, its location at rank 1 and among the first three.
 
     With several faults in one file, rank counts how many of them could stand before it.
     """
@@ -198,6 +199,7 @@ def score(case: Mapping[str, Any], planted: Mapping[str, Any]) -> dict[str, bool
         "rank 1": any(number <= extra for number in at),
         "rank 3": any(number <= 2 + extra for number in at),
         "kind": any(faults[number]["kind"] in kinds for number in at),
+        "cause": any(faults[number]["cause"] in right_causes(planted["kind"]) for number in at),
     }
 
 
@@ -231,12 +233,12 @@ def _summary(cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             scores = score(case, planted)
             for group in (("", "all"), ("family", planted["family"]), ("pair", case["pair"]), ("model", case["model"])):
                 groups[group].append(scores)
-    yield "| group | | faults | found | kind right | location at rank 1 | at rank 3 |"
-    yield "|---|---|---:|---:|---:|---:|---:|"
+    yield "| group | | faults | found | kind right | cause right | location at rank 1 | at rank 3 |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|"
     for (sort, name), scores in sorted(groups.items()):
         shares = [
             f"{100 * sum(item[key] for item in scores) / len(scores):.1f} %"
-            for key in ("found", "kind", "rank 1", "rank 3")
+            for key in ("found", "kind", "cause", "rank 1", "rank 3")
         ]
         yield f"| {sort} | {name} | {len(scores)} | {' | '.join(shares)} |"
     skipped = Counter("unfit" if "unfit" in case else "error" for case in cases if "unfit" in case or "error" in case)
@@ -252,6 +254,6 @@ def _misses(cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if "error" in case:
             yield f"| {name} | | | {case['error']} |"
         for planted in case["planted"] if "faults" in case else ():
-            if not score(case, planted)["rank 1"]:
+            if not all(score(case, planted).values()):
                 first = "; ".join(f"{f['cause']} at `{f['target_location']}`" for f in _harmful(case)[:3])
                 yield f"| {name} | {planted['kind']} | `{planted['location']}` | {first or 'nothing'} |"

@@ -11,6 +11,7 @@ import numpy as np
 from convfault.localization.aligning.alignment import Alignment, Match
 from convfault.localization.case import Case
 from convfault.localization.parameters.difference import Difference, rounding_bound
+from convfault.localization.parameters.filters import reordered
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.kinds import LINEAR
 
@@ -101,37 +102,7 @@ def _reordered(case: Case, match: Match, name: str, values: Array) -> Array:
         return values
     if name != "weights" or source.kind not in LINEAR:
         return values[..., list(order)] if order is not None and values.shape[-1:] == (len(order),) else values
-    if source.kind == "transposed_convolution":
-        return _turned(values, inputs, order) if source["groups"] == 1 else values
-    if source.kind == "convolution" and source["groups"] > 1:
-        return _grouped(values, inputs, order, source["groups"])
-    return _turned(values, order, inputs)
-
-
-def _turned(values: Array, last: tuple[int, ...] | None, other: tuple[int, ...] | None) -> Array:
-    """With the last axis and the one before it in other orders; rows of a flattened picture go by their channel."""
-    if last is not None and len(last) == values.shape[-1]:
-        values = values[..., list(last)]
-    if other is None:
-        return values
-    rows = values.shape[-2]
-    if rows % len(other):
-        return values
-    blocks = np.arange(rows).reshape(-1, len(other))[:, list(other)]
-    return np.take(values, blocks.reshape(-1), axis=-2)
-
-
-def _grouped(values: Array, inputs: tuple[int, ...] | None, order: tuple[int, ...] | None, groups: int) -> Array:
-    """Weights (H, W, C / groups, filters): an input channel's place is counted within the group of its filter."""
-    depth, filters = values.shape[2], values.shape[3]
-    outputs = np.arange(filters) if order is None else np.asarray(order)
-    channels = np.arange(depth * groups) if inputs is None else np.asarray(inputs)
-    group = np.arange(filters) // (filters // groups)
-    slots = channels[group[None] * depth + np.arange(depth)[:, None]]
-    places = slots - (outputs // (filters // groups))[None] * depth
-    if places.min() < 0 or places.max() >= depth:
-        return values
-    return values[:, :, places, outputs[None]]
+    return reordered(source, values, inputs, order)
 
 
 def _input_order(alignment: Alignment, target: Layer) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from convfault.localization.aligning.align import align
 from convfault.localization.parameters.channels import orders
+from convfault.localization.parameters.filters import reordered
 from convfault.relax.graph import Graph, Layer
 from tests.localization.networks import inception_network, residual_network
 from tests.localization.planted import EDITS, Edit, disguised, other_reading, planted, wrong
@@ -204,11 +205,34 @@ def test_tiny_graphs_and_foreign_graphs_are_no_error(count: int) -> None:
     assert align(Graph((), (), ()), tiny).target_only == tuple(layer.id for layer in tiny)
 
 
-@pytest.mark.parametrize(("side", "kept"), [(1, True), (2, False)])
-def test_an_order_of_channels_goes_through_a_reshape_that_drops_sides_of_one(side: int, kept: bool) -> None:
+@pytest.mark.parametrize("side", [1, 2])
+def test_an_order_of_channels_goes_through_a_reshape_that_flattens(side: int) -> None:
     sketch = Sketch(1, side, side, 4)
     flat = sketch.layer("reshape", sketch.convolution(sketch.source, filters=8), (1, 8 * side * side))
     graph = sketch.graph_of(flat)
     rolled = (7, *range(7))
     found = orders(graph, graph, {layer.id: layer.id for layer in graph}, {"convolution_1": rolled})
-    assert found.get("reshape_1") == (rolled if kept else None)
+    assert found["reshape_1"] == tuple(8 * pixel + place for pixel in range(side * side) for place in rolled)
+
+
+def rolled_filters(graph: Graph, follow: bool, order: tuple[int, ...] = (7, *range(7))) -> Graph:
+    """The first convolution's filters in another order, and where ``follow`` the second reads them so."""
+    first, second = (graph[name].parameters for name in ("convolution_1", "convolution_2"))
+    target = graph.with_parameters("convolution_1", **{name: item.values[..., order] for name, item in first.items()})
+    if not follow:
+        return target
+    own = order if graph["convolution_2"]["groups"] == len(order) else None
+    weights = reordered(graph["convolution_2"], second["weights"].values, order, own)
+    bias = second["bias"].values if own is None else second["bias"].values[list(own)]
+    return target.with_parameters("convolution_2", weights=weights, bias=bias)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_filters_in_another_order_are_a_fault_where_the_layer_behind_does_not_follow(groups: int) -> None:
+    sketch = Sketch(1, 8, 8, 4)
+    first = sketch.layer("clip", sketch.convolution(sketch.source), (1, 8, 8, 8), minimum=0.0, maximum=6.0)
+    graph = sketch.graph_of(sketch.convolution(first, groups=groups))
+    order = (7, *range(7)) if groups == 1 else (1, 0, 3, 2, 5, 4, 7, 6)
+    targets = [rolled_filters(graph, follow, order) for follow in (True, False)]
+    followed = [align(graph, target).to_target["convolution_1"] for target in targets]
+    assert [match.order for match in followed] == [order, None]

@@ -278,3 +278,26 @@ def test_an_average_over_windows_instead_of_the_picture_is_a_window_size() -> No
 def test_an_epsilon_that_the_target_has_natively_is_a_hyperparameter() -> None:
     suspect = only_suspect(normalized(), normalized({"epsilon": 1e-5}))
     assert (suspect.cause, suspect.expected, suspect.actual) == ("epsilon", 1e-3, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "written", "told"),
+    [
+        ((16, 15), (((0, 1), (0, 1)), ((1, 1), (1, 1))), False),  # SAME of TF at both sizes
+        ((16, 15), (((0, 1), (0, 1)), ((0, 1), (0, 1))), False),  # as written, though no window reaches the last
+        ((16, 15), (((0, 1), (0, 1)), ((0, 0), (0, 0))), True),
+        ((16, 16), (((0, 1), (0, 1)), ((1, 1), (1, 1))), True),
+    ],
+)
+def test_padding_at_another_size_is_no_fault_where_one_rule_pads_both(sizes: Any, written: Any, told: bool) -> None:
+    graphs = [cropped(size, padding) for size, padding in zip(sizes, written, strict=True)]
+    assert ("convolution_1" in {suspect.target for suspect in examine(case_of(*graphs, "tf"))}) == told
+
+
+def cropped(side: int, padding: Any) -> Graph:
+    """A convolution at stride 2 on a picture that a slice leaves ``side`` pixels of."""
+    sketch = Sketch(1, 16, 16, 4)
+    bounds = {"begin": (0, 0, 0, 0), "end": (1, side, side, 4), "strides": (1, 1, 1, 1)}
+    part = sketch.layer("slice", sketch.source, (1, side, side, 4), **bounds)
+    last = sketch.convolution(part, filters=4, padding=padding, strides=(2, 2))
+    return sketch.graph_of(sketch.layer("mean", last, (1, 1, 1, 4), axes=(1, 2), keepdims=True))

@@ -31,8 +31,10 @@ SAME_OR_VALID = frozenset({"tf", "keras", "tflite"})
 
 def window_attributes(case: Case, source: Layer, target: Layer) -> Iterator[Attribute]:
     """The attributes in which two layers of one windowed kind differ."""
+    as_written = source.hyperparameters.get("padding") == target.hyperparameters.get("padding")
     source, target = _effective(case.source.graph, source), _effective(case.target.graph, target)
-    if any(_differs(source, target, name) for name in GEOMETRY):
+    names = [name for name in GEOMETRY if _differs(source, target, name)]
+    if names and not (names == ["padding"] and _same_at_other_size(case, source, target, as_written)):
         yield _geometry(case, source, target)
     if _differs(source, target, "groups"):
         yield _groups(source, target)
@@ -50,13 +52,28 @@ def _effective(graph: Graph, layer: Layer) -> Layer:
     if layer.kind == "transposed_convolution" or not _has_window(layer):
         return layer
     window, sides = window_of(layer), (layer.shape[1], layer.shape[2])
-    _, height, width, _ = graph[layer.inputs[0]].shape
     values = {
-        "padding": effective_padding((height, width), sides, window),
+        "padding": effective_padding(_input_size(graph, layer), sides, window),
         "strides": tuple(1 if side == 1 else step for side, step in zip(sides, layer["strides"], strict=True)),
         "dilation": tuple(1 if side == 1 else step for side, step in zip(window.size, window.dilation, strict=True)),
     }
     return replace(layer, hyperparameters={**layer.hyperparameters, **values})
+
+
+def _same_at_other_size(case: Case, source: Layer, target: Layer, as_written: bool) -> bool:
+    """Whether windows over pictures of different sizes, which is an earlier layer's fault, are padded by one rule."""
+    sizes = [_input_size(graph, layer) for graph, layer in ((case.source.graph, source), (case.target.graph, target))]
+    if sizes[0] == sizes[1] or source.kind == "transposed_convolution":
+        return False
+    if as_written:
+        return True
+    spelled = [spelling(layer, size) for layer, size in zip((source, target), sizes, strict=True)]
+    return any(spelled[0][framework] == spelled[1].get(framework) for framework in spelled[0])
+
+
+def _input_size(graph: Graph, layer: Layer) -> Pair:
+    _, height, width, _ = graph[layer.inputs[0]].shape
+    return height, width
 
 
 def _has_window(layer: Layer) -> bool:
@@ -75,7 +92,7 @@ def _geometry(case: Case, source: Layer, target: Layer) -> Attribute:
         values |= _counted(source)
     first = names[0]
     graphs = (case.source.graph, case.target.graph)
-    pictures = [graph[layer.inputs[0]].shape[1:3] for graph, layer in zip(graphs, (source, target), strict=True)]
+    pictures = [_input_size(graph, layer) for graph, layer in zip(graphs, (source, target), strict=True)]
     evidence: dict[str, Any] = {
         "source": {name: source[name] for name in GEOMETRY if name in source.hyperparameters},
         "target": {name: target[name] for name in GEOMETRY if name in target.hyperparameters},
@@ -92,7 +109,7 @@ def _geometry(case: Case, source: Layer, target: Layer) -> Attribute:
 def _padding(case: Case, source: Layer, target: Layer, found: tuple[dict[str, Any], dict[str, Any]]) -> Attribute:
     """Windows that are alike but for their padding."""
     values, evidence = found
-    pictures = [case.source.graph[source.inputs[0]].shape[1:3], evidence["input_size"]]
+    pictures = [_input_size(case.source.graph, source), evidence["input_size"]]
     spelled = [spelling(layer, picture) for layer, picture in zip((source, target), pictures, strict=True)]
     evidence["spelled"] = {"source": spelled[0], "target": spelled[1]}
     same_or_valid = case.source.model.framework in SAME_OR_VALID and all("tf" in text for text in spelled)
@@ -160,9 +177,9 @@ def _fits(source: Layer, target: Layer, steps: list[int]) -> bool:
     return all(width < stride for width, stride in zip(beyond, larger["strides"], strict=True))
 
 
-def spelling(layer: Layer, picture: tuple[int, ...]) -> dict[str, str]:
+def spelling(layer: Layer, picture: Pair) -> dict[str, str]:
     """How frameworks spell a layer's padding: ``tf`` SAME or VALID, ``torch`` padding=n and ceil_mode."""
-    window, size = window_of(layer), (picture[0], picture[1])
+    window, size = window_of(layer), picture
     result = (layer.shape[1], layer.shape[2])
     if layer.kind == "transposed_convolution":
         return {}

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.spatial import cKDTree
 
+from convfault.localization.parameters.filters import Order, reordered
 from convfault.relax.graph import Array, Graph, Layer
-from convfault.relax.kinds import POINTWISE, REDUCTIONS
-
-Order = tuple[int, ...]
+from convfault.relax.kinds import LINEAR, POINTWISE, REDUCTIONS
 
 CHANNELWISE = POINTWISE | REDUCTIONS | {"max_pool", "average_pool", "resize", "pad", "prelu", "softmax"}
 """Kinds whose output has its channels in the order of the input's, if they leave the last axis alone."""
@@ -25,6 +24,9 @@ SAME = 0.05
 
 SORTED = 0.02
 """The same for the figures sorted one by one, which those of other filters come near to when there are many."""
+
+FITS = 0.5
+"""Weights fit one order of their inputs and not the other when they are off by less than this share of the other."""
 
 
 def order_of(source: Layer, target: Layer) -> Order | None:
@@ -74,11 +76,24 @@ def _figures(layer: Layer) -> Array | None:
 def orders(source: Graph, target: Graph, pairs: Mapping[str, str], known: Mapping[str, Order]) -> dict[str, Order]:
     """Source layer id → order of its counterpart's channels, for all matched layers whose channels are permuted.
 
-    ``pairs`` gives each source layer's counterpart, ``known`` the orders of layers with filters (``order_of``).
+    ``pairs`` gives each source layer's counterpart, ``known`` the orders of layers with filters (``order_of``). Left
+    out are filters in another order that no layer behind follows: that is a fault of the layer itself.
     """
-    found: dict[str, Order] = {name: order for name, order in known.items() if not _is_identity(order)}
-    if not found:
-        return {}
+    moved = {name: order for name, order in known.items() if not _is_identity(order)}
+    while moved:
+        found = _handed_on(source, target, pairs, known, moved)
+        alone = {name for name in moved if not _followed(source, target, pairs, found, name)}
+        if not alone:
+            return found
+        moved = {name: order for name, order in moved.items() if name not in alone}
+    return {}
+
+
+def _handed_on(
+    source: Graph, target: Graph, pairs: Mapping[str, str], known: Mapping[str, Order], moved: Mapping[str, Order]
+) -> dict[str, Order]:
+    """``moved``, and the orders that layers without filters inherit from their inputs."""
+    found = dict(moved)
     for layer in source:
         if layer.id in known or layer.id not in pairs or layer.parameters.get("weights"):
             continue
@@ -86,6 +101,36 @@ def orders(source: Graph, target: Graph, pairs: Mapping[str, str], known: Mappin
         if inherited is not None and not _is_identity(inherited):
             found[layer.id] = inherited
     return found
+
+
+def _followed(
+    source: Graph, target: Graph, pairs: Mapping[str, str], found: Mapping[str, Order], name: str
+) -> bool:
+    """Whether some layer that reads these channels reads them in their new order; true where none has weights."""
+    waiting, seen, followers = [name], {name}, []
+    while waiting:
+        at = waiting.pop()
+        for reader in set(source.readers[at]) - seen:
+            seen.add(reader)
+            layer = source[reader]
+            if "weights" in layer.parameters and reader in pairs:
+                order = found[at]
+                followers.append(_reads_in(order, found.get(reader), layer, target[pairs[reader]]))
+            elif reader in found:
+                waiting.append(reader)
+    return not followers or any(followers)
+
+
+def _reads_in(order: Order, own: Order | None, source: Layer, target: Layer) -> bool:
+    """Whether the target's weights fit inputs of this order at least as well as inputs that stand as the source's."""
+    wanted, actual = (layer.parameters["weights"].values for layer in (source, target))
+    if wanted.shape != actual.shape or source.kind not in LINEAR:
+        return True
+    still, moved = (reordered(source, wanted, inputs, own) for inputs in (None, order))
+    if still is moved or np.array_equal(still, moved):  # a depthwise filter would have moved too
+        return False
+    errors = [float(np.abs(each - actual).sum()) for each in (still, moved)]
+    return not errors[0] < FITS * errors[1]
 
 
 def _inherited(
@@ -97,9 +142,17 @@ def _inherited(
         return None
     if layer.kind == "concat":
         return _joined(layer, other, dict(zip(names, given, strict=True)), source, target, pairs)
+    if _flattens(source[names[0]], layer):
+        pixels, width = layer.shape[-1] // len(given[0]), len(given[0])
+        return tuple(pixel * width + place for pixel in range(pixels) for place in given[0])
     equal = all(order == given[0] for order in given) and layer.shape[-1:] == (len(given[0]),)
     channelwise = layer.kind in CHANNELWISE or _drops_sides(source[names[0]], layer) or len(names) > 1
     return given[0] if equal and channelwise else None
+
+
+def _flattens(source: Layer, layer: Layer) -> bool:
+    """Whether a reshape makes one axis of all, the channels still the fastest."""
+    return layer.kind == "reshape" and len(layer.shape) == 2 and layer.shape[-1] > source.shape[-1]
 
 
 def _drops_sides(source: Layer, layer: Layer) -> bool:
