@@ -103,9 +103,7 @@ def _handed_on(
     return found
 
 
-def _followed(
-    source: Graph, target: Graph, pairs: Mapping[str, str], found: Mapping[str, Order], name: str
-) -> bool:
+def _followed(source: Graph, target: Graph, pairs: Mapping[str, str], found: Mapping[str, Order], name: str) -> bool:
     """Whether some layer that reads these channels reads them in their new order; true where none has weights."""
     waiting, seen, followers = [name], {name}, []
     while waiting:

@@ -1,0 +1,100 @@
+"""Which causes are right for a planted fault: what a person who knows the fault would accept as its name.
+
+Several are right where one edit of a file is described as well in two ways: an offset of the classes in the last
+layer's weights *is* a rolled axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ONE_KIND: Mapping[str, str] = {
+    "weights_int8_per_tensor": "int8_rounding",
+    "weights_int8_per_channel": "int8_rounding",
+    "weights_float16": "float16_rounding",
+    "quantization_scale_one_channel": "channel_scale quantization_scale",
+    "quantization_scale_all": "quantization_scale scaled",
+    "weights_height_width_swapped": "transposed_spatial",
+    "weights_filters_permuted": "channels_permuted channels_reversed rolled",
+    "weights_in_out_swapped": "transposed_in_out",
+    "weights_reshaped": "memory_order",
+    "weights_truncated": "truncated",
+    "weights_noise": "noise",
+    "weights_sign_flipped": "sign_flipped",
+    "weights_scaled": "scaled",
+    "weights_nan": "not_finite",
+    "weights_initialized": "unrelated",
+    "dense_rows_rolled": "rolled",
+    "bias_zeroed": "bias_missing zeroed",
+    "bias_dropped": "bias_missing",
+    "norm_statistics_stale": "batch_norm_statistics",
+    "folded_statistics_stale": "batch_norm_statistics",
+    "layers_swapped": "layers_swapped",
+    "folding_epsilon": "batch_norm_epsilon",
+    "label_permuted": "permuted_labels channels_permuted",
+    "label_offset": "label_offset rolled",
+    "softmax_axis": "axis",
+    "concat_axis_changed": "axis",
+    "mean_axes_changed": "axis",
+    "leaky_slope_changed": "slope",
+    "norm_epsilon_changed": "epsilon batch_norm_epsilon",
+    "pad_value_changed": "pad_value",
+    "explicit_padding_moved": "asymmetric_padding",
+    "resize_coordinates_changed": "half_pixel align_corners",
+    "resize_method_changed": "resize_method",
+    "resize_rounding_changed": "nearest_rounding",
+    "clip_bound_removed": "clip_bounds",
+    "clip_bound_added": "clip_bounds",
+    "group_count_changed": "groups",
+    "padding_moved": "asymmetric_padding",
+    "padding_symmetry": "asymmetric_padding",
+    "dilation_changed": "dilation",
+    "stride_changed": "strides",
+    "pool_size_changed": "window_size",
+    "pool_rounding_changed": "ceil_mode",
+    "average_pool_padding_counted": "count_include_pad",
+    "max_pool_zero_padded": "pad_value",
+    "convolution_padded_with_one": "pad_value",
+    "activation_missing": "missing_node",
+    "activation_extra": "extra_node",
+    "activation_replaced": "wrong_operator",
+    "activation_moved": "misplaced_node",
+    "softmax_removed": "softmax_missing",
+    "softmax_twice": "softmax_twice",
+    "residual_bypassed": "missing_node rewired",
+    "addition_replaced": "wrong_operator",
+    "pool_replaced": "wrong_operator",
+    "concat_inputs_swapped": "input_order",
+    "branch_rewired": "rewired missing_node",
+    "transpose_inserted": "superfluous_transpose",
+    "flatten_order": "flatten_order",
+    "outputs_reordered": "reordered_outputs",
+    "output_extra": "extra_output",
+    "layer_missing": "missing_node",
+    "norm_missing": "missing_node batch_norm_missing",
+    "norm_training_mode": "train_mode_batch_norm",
+    "dropout_training_mode": "train_mode_dropout",
+    "input_scaled": "scale scaled normalization",
+    "input_mean_subtracted": "mean normalization",
+    "input_channels_reversed": "channel_order channels_reversed",
+    "input_normalized_twice": "double_normalization normalization",
+    "input_height_width_swapped": "layout transposed superfluous_transpose",
+}
+EVERYWHERE: Mapping[str, str] = {
+    "tool_weights_int8": "weights_int8_per_tensor",
+    "tool_weights_float16": "weights_float16",
+    "tool_weights_initialized": "weights_initialized",
+    "tool_biases_zeroed": "bias_zeroed",
+    "tool_folding_epsilon": "folding_epsilon",
+    "tool_norm_epsilon": "norm_epsilon_changed",
+    "tool_clip_bounds_lost": "clip_bound_removed",
+    "tool_average_pools_count_padding": "average_pool_padding_counted",
+    "tool_padding_symmetry": "padding_symmetry",
+    "tool_padding_moved": "padding_moved",
+    "tool_training_mode": "norm_training_mode",
+}
+
+
+def right_causes(kind: str) -> frozenset[str]:
+    """Names of the causes that are right for a planted kind of fault. KeyError for a kind that is not listed."""
+    return frozenset(ONE_KIND[EVERYWHERE.get(kind, kind)].split())
