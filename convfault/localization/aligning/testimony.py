@@ -8,7 +8,8 @@ import numpy as np
 
 from convfault.localization.aligning.alignment import Match
 from convfault.localization.aligning.resemblance import Resemblance, closeness, drawing, form_of, related
-from convfault.localization.parameters.channels import Order, order_of, orders
+from convfault.localization.parameters.channels import order_of, orders
+from convfault.localization.parameters.filters import Order
 from convfault.relax.graph import Array, Graph, Layer
 
 NEAR = 0.5
