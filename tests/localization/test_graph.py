@@ -20,7 +20,20 @@ from convfault.relax import evaluate
 from convfault.relax.edits import Edit, Insert, Redirect, Remove, SetOutputs, Substitute
 from convfault.relax.graph import Graph, Layer, Native, Parameter
 from convfault.relax.imported import Origin, UnsupportedOperator
-from tests.localization.wirings import PICTURES, RELU, SHAPE, WINDOW, answers, case, dense, layer, network, pruned
+from convfault.relax.rules.affine import folded
+from tests.localization.wirings import (
+    PICTURES,
+    RELU,
+    SHAPE,
+    WINDOW,
+    affine,
+    answers,
+    case,
+    dense,
+    layer,
+    network,
+    pruned,
+)
 
 Plant = Callable[[Graph], Graph]
 
@@ -161,6 +174,25 @@ def test_the_cured_target_is_sound(name: str) -> None:
     graph = cured(made, examine(made))
     left = case(network(), pruned(graph))
     assert [suspect for suspect in examine(left) if suspect.cause != "extra_node"] == []
+
+
+def with_exposed_convolution(scale: float) -> tuple[Graph, Graph]:
+    """A source with a normalization folded into conv1, and the target, which answers with conv1's value as well."""
+    target = network().with_inserted(affine("normal", "conv1"), ("relu1",))
+    source = network().with_parameters("conv1", **folded(target["conv1"], target["normal"]))
+    wrong = target.with_parameters("normal", scale=target["normal"].parameters["scale"].values * scale)
+    return source, replace(wrong, outputs=(*target.outputs, "conv1"))
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1.0, {"extra_output"}), (1.5, {"extra_output", "extra_node"})])
+def test_a_scale_that_an_output_keeps_from_being_folded_is_no_fault(scale: float, told: set[str]) -> None:
+    source, target = with_exposed_convolution(scale)
+    assert {suspect.cause for suspect in examine(case(source, target))} == told
+
+
+def test_a_scale_that_only_the_source_keeps_apart_is_no_fault_either() -> None:
+    target, source = with_exposed_convolution(1.0)
+    assert {suspect.cause for suspect in examine(case(source, target))} == {"missing_output"}
 
 
 def test_equal_graphs_have_no_suspect() -> None:

@@ -7,6 +7,7 @@ weights, which the source's do not show. The place is told by the graph analyzer
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +17,9 @@ from convfault.localization.case import Case
 from convfault.localization.graph.pairing import Pairing
 from convfault.localization.graph.regions import Region, regions
 from convfault.relax.fingerprint import distance
-from convfault.relax.graph import Array, Layer
+from convfault.relax.graph import Array, Layer, Parameter
+from convfault.relax.kinds import LINEAR
+from convfault.relax.rules.affine import folded
 
 EXPLAINED = 1e-4
 """What is left of a difference, relative to the largest weight, when it was explained."""
@@ -38,6 +41,30 @@ def absorbing(pairing: Pairing, region: Region) -> Iterator[Match]:
         if match.target not in seen and _took_scale(pairing, match, behind):
             seen.add(match.target)
             yield match
+
+
+def refolded(pairing: Pairing, region: Region) -> bool:
+    """Whether the region is only a scale and shift that the other side has folded into the layer before.
+
+    Something else reads that layer as well, an output say, which keeps the scale from being folded on this side.
+    """
+    sides = (pairing.source, region.missing), (pairing.target, region.extra)
+    if len(region.missing) + len(region.extra) != 1:
+        return False
+    graph, (name,) = next(side for side in sides if side[1])
+    affine = graph[name]
+    matches = pairing.to_target if graph is pairing.source else pairing.to_source
+    if affine.kind != "affine" or affine.inputs[0] not in matches:
+        return False
+    match = matches[affine.inputs[0]]
+    apart = graph[affine.inputs[0]]
+    other = pairing.target[match.target] if graph is pairing.source else pairing.source[match.source]
+    if apart.kind not in LINEAR or other.kind != apart.kind or match.order is not None:
+        return False
+    if not all({"weights", "bias"} <= layer.parameters.keys() for layer in (apart, other)):
+        return False
+    parameters = {name: Parameter(values) for name, values in folded(apart, affine).items()}
+    return distance(replace(apart, parameters=parameters), other) <= EXPLAINED
 
 
 def _beside(pairing: Pairing, region: Region) -> Iterator[tuple[Match, bool]]:

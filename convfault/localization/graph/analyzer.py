@@ -17,8 +17,8 @@ from itertools import combinations
 import numpy as np
 
 from convfault.localization.case import Case
-from convfault.localization.graph.absorbed import absorbing
-from convfault.localization.graph.causes import CAUSES, explained, named
+from convfault.localization.graph.absorbed import absorbing, refolded
+from convfault.localization.graph.causes import CAUSES, explained, named, outputs_of
 from convfault.localization.graph.contrast import Contrast, cause_of, moved, near, principal
 from convfault.localization.graph.flattening import flattening_order
 from convfault.localization.graph.nested import told_once
@@ -65,7 +65,7 @@ class Examination:
                 if error > 0 and first not in contrasts:
                     yield self._misplaced(*pair, error)
         for contrast in contrasts.values():
-            if self._is_claimed(contrast):
+            if self._is_claimed(contrast) or refolded(self.pairing, contrast.region):
                 continue
             error = self._error(contrast)
             if error > 0:
@@ -134,7 +134,7 @@ class Examination:
                 for graph, layer in ((source, match.source), (target, match.target))
             )  # type: ignore[return-value]
         if contrast.region.outputs:
-            return [named(source[n]) for n in source.outputs], [named(target[n]) for n in target.outputs]
+            return outputs_of(source), outputs_of(target)
         missing, extra = contrast.left
         if not (missing or extra):
             missing, extra = contrast.missing, contrast.extra

@@ -185,6 +185,11 @@ def called(layer: Layer) -> str:
     return f"{first};…" if more else first
 
 
+def outputs_of(graph: Graph) -> list[str]:
+    """The native names of the graph's outputs."""
+    return [graph[name].native.tensor or named(graph[name]) for name in graph.outputs]
+
+
 def worded(layer: Layer) -> str:
     """The layer as a person would say it: what it does, and its native name."""
     word = WORDS.get(layer.kind, layer.kind.replace("_", " "))
@@ -261,7 +266,7 @@ def _misplacement(contrast: Contrast) -> str:
 
 def _output_lists(contrast: Contrast, cause: str) -> str:
     source, target = contrast.pairing.source, contrast.pairing.target
-    lists = [", ".join(f"'{called(graph[name])}'" for name in graph.outputs) for graph in (source, target)]
+    lists = [", ".join(f"'{name}'" for name in outputs_of(graph)) for graph in (source, target)]
     return f"{_capital(CAUSES[cause].finds)}: the source's are {lists[0]}, the target's are {lists[1]}."
 
 

@@ -122,16 +122,22 @@ def fold_into_linear(draft: Draft, layer: Layer) -> Layer | None:
         return None
     weights, bias = linear.parameters["weights"], linear.parameters["bias"]
     scale, shift = layer.parameters["scale"], layer.parameters["shift"]
-    folded = bias.values.astype(np.float64) * scale.values + shift.values
-    by_filter = _weights_scale(linear, scale.values)
+    values = folded(linear, layer)
     parameters = {
-        "weights": Parameter(np.asarray(weights.values * by_filter, np.float32), _names(weights, scale)),
-        "bias": Parameter(
-            folded.astype(np.float32), _names(bias, shift, scale) if np.any(bias.values) else _names(bias, shift)
-        ),
+        "weights": Parameter(values["weights"], _names(weights, scale)),
+        "bias": Parameter(values["bias"], _names(bias, shift, scale) if np.any(bias.values) else _names(bias, shift)),
     }
     native = layer.native.after(linear.native)
     return replace(linear, id=layer.id, parameters=parameters, native=native, details=_details(linear, layer))
+
+
+def folded(linear: Layer, affine: Layer) -> dict[str, Array]:
+    """The weights and the bias, float32, of a linear layer into which the scale and shift behind it are folded."""
+    scale, shift = affine.parameters["scale"].values, affine.parameters["shift"].values
+    weights, bias = linear.parameters["weights"].values, linear.parameters["bias"].values
+    moved = bias.astype(np.float64) * scale + shift
+    by_filter = _weights_scale(linear, scale)
+    return {"weights": np.asarray(weights * by_filter, np.float32), "bias": moved.astype(np.float32)}
 
 
 def _weights_scale(linear: Layer, scale: Array) -> Array:
