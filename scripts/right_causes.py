@@ -74,10 +74,10 @@ ONE_KIND: Mapping[str, str] = {
     "norm_missing": "missing_node batch_norm_missing",
     "norm_training_mode": "train_mode_batch_norm",
     "dropout_training_mode": "train_mode_dropout",
-    "input_scaled": "scale scaled normalization",
-    "input_mean_subtracted": "mean normalization",
+    "input_scaled": "scale scaled normalization extra_node",
+    "input_mean_subtracted": "mean normalization extra_node",
     "input_channels_reversed": "channel_order channels_reversed",
-    "input_normalized_twice": "double_normalization normalization",
+    "input_normalized_twice": "double_normalization normalization extra_node",
     "input_height_width_swapped": "layout transposed superfluous_transpose",
 }
 EVERYWHERE: Mapping[str, str] = {
