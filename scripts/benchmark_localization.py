@@ -30,6 +30,7 @@ from convfault.measurement import Measurement, measure, measure_pair
 from convfault.model import Model
 from convfault.preparation import following, inspected
 from convfault.relax import store
+from convfault.render.fault_groups import gathered
 from convfault.request import Context, Request
 
 PAIRS = ("tf>tflite", "tf>onnx", "tflite>onnx", "keras>tflite", "torch>onnx", "keras>tf", "tf>torch", "keras>onnx")
@@ -186,21 +187,28 @@ def _harmful(case: Mapping[str, Any]) -> list[dict[str, Any]]:
 def score(case: Mapping[str, Any], planted: Mapping[str, Any]) -> dict[str, bool]:
     """What of a planted fault was found: at all, its kind and cause, its location at rank 1 and among the first three.
 
-    With several faults in one file, rank counts how many of them could stand before it.
+    Ranks are the rows of the report, where many faults of one kind are one. With several faults in one file, rank
+    counts how many of them could stand before it.
     """
     faults = _harmful(case)
     extra = len(case["planted"]) - 1
     names = _unscoped([planted["location"], *planted["names"]])
     origin = _unscoped(planted.get("source_names", ()))
     at = [n for n, fault in enumerate(faults) if _names(fault, "target") & names or _missing(fault) & origin]
+    alike = gathered(range(len(faults)), lambda number: _row(faults[number]))
+    ranks = [row for row, numbers in enumerate(alike) if not set(numbers).isdisjoint(at)]
     kinds = LOOSE.get(planted["family"], frozenset({planted["family"]}))
     return {
         "found": bool(faults),
-        "rank 1": any(number <= extra for number in at),
-        "rank 3": any(number <= 2 + extra for number in at),
+        "rank 1": any(rank <= extra for rank in ranks),
+        "rank 3": any(rank <= 2 + extra for rank in ranks),
         "kind": any(faults[number]["kind"] in kinds for number in at),
         "cause": any(faults[number]["cause"] in right_causes(planted["kind"]) for number in at),
     }
+
+
+def _row(fault: Mapping[str, Any]) -> tuple[str, str, str]:
+    return fault["kind"], fault["cause"], str(fault["evidence"].get("group"))
 
 
 def _names(fault: Mapping[str, Any], side: str) -> set[str]:

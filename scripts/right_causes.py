@@ -1,7 +1,7 @@
 """Which causes are right for a planted fault: what a person who knows the fault would accept as its name.
 
 Several are right where one edit of a file is described as well in two ways: an offset of the classes in the last
-layer's weights *is* a rolled axis.
+layer's weights *is* a rolled axis, and a normalization that both files have folded away shows as a scale a channel.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ ONE_KIND: Mapping[str, str] = {
     "bias_zeroed": "bias_missing zeroed",
     "bias_dropped": "bias_missing",
     "norm_statistics_stale": "batch_norm_statistics",
-    "folded_statistics_stale": "batch_norm_statistics",
+    "folded_statistics_stale": "batch_norm_statistics channel_scales",
     "layers_swapped": "layers_swapped",
-    "folding_epsilon": "batch_norm_epsilon",
+    "folding_epsilon": "batch_norm_epsilon channel_scales",
     "label_permuted": "permuted_labels channels_permuted",
     "label_offset": "label_offset rolled",
     "softmax_axis": "axis",

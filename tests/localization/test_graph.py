@@ -195,6 +195,18 @@ def test_a_scale_that_only_the_source_keeps_apart_is_no_fault_either() -> None:
     assert {suspect.cause for suspect in examine(case(source, target))} == {"missing_output"}
 
 
+def test_a_layer_missing_before_its_own_normalization_is_missing_and_not_another_operator() -> None:
+    whole = network().with_inserted(affine("normal", "conv1"), ("relu1",))
+    scale, shift = (whole["normal"].parameters[name].values for name in ("scale", "shift"))
+    statistics = {"epsilon": 0.0, "gamma": scale, "beta": shift, "mean": np.zeros(4), "variance": np.ones(4)}
+    source = whole.without("normal").with_parameters("conv1", **folded(whole["conv1"], whole["normal"]))
+    source = source.with_layer(replace(source["conv1"], details={"batch_norm": statistics}))
+    (suspect,) = examine(case(source, whole.without("conv1")))
+    assert (suspect.cause, suspect.source) == ("missing_node", "conv1")
+    (suspect,) = examine(case(source, whole.without("conv1").with_parameters("normal", scale=scale * 2)))
+    assert suspect.cause == "wrong_operator"
+
+
 def test_equal_graphs_have_no_suspect() -> None:
     assert examine(case(network(), network())) == []
 

@@ -457,3 +457,13 @@ def test_evidence_is_small() -> None:
     (suspect,) = examine(case_of(source, with_damage(source, noisy)))
     assert len(repr(dict(suspect.evidence))) < 2000
     assert suspect.evidence["channels_changed"] == 8
+
+
+def test_a_bias_that_changed_with_scaled_channels_is_told_with_them() -> None:
+    source = network()
+    scale = np.linspace(1.01, 1.4, 8).astype(np.float32) * np.float32([1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5])
+    changed = {"weights": weights(source) * scale, "bias": noisy(weights(source, "bias"))}
+    (suspect,) = examine(case_of(source, source.with_parameters("convolution_2", **changed)))
+    assert (suspect.cause, suspect.attribute) == ("channel_scales", "weights, bias")
+    (suspect,) = examine(case_of(source, source.with_parameters("convolution_2", bias=changed["bias"])))
+    assert (suspect.cause, suspect.attribute) == ("noise", "bias")

@@ -244,7 +244,7 @@ def explained(contrast: Contrast, cause: str) -> str:
             f"{_capital(_listed(unknown))} of the target, {where}, cannot be computed here, but what it gave in "
             f"the target's own run is not what {_listed(contrast.missing) or 'its input'} of the source gives."
         )
-    if missing and extra:
+    if missing and extra and cause != "missing_node":
         return f"The source has {_listed(missing)}, the target has {_listed(extra)} in its place, {where}."
     if contrast.joint is not None and len(missing or extra) > 1:
         side, count = ("source", len(missing) - 1) if missing else ("target", len(extra) - 1)

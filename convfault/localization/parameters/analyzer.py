@@ -15,7 +15,7 @@ How it is repaired
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,16 @@ def findings(pair: Counterparts, origins: Origins) -> dict[str, Finding]:
             or _first(LATER, difference)
             or replacement.noise(difference)
         )
-    return {name: finding for name, finding in found.items() if finding is not None}
+    return _with_bias({name: finding for name, finding in found.items() if finding is not None})
+
+
+def _with_bias(found: dict[str, Finding]) -> dict[str, Finding]:
+    """A bias that nothing explains beside weights scaled channel by channel: a normalization of both has changed."""
+    weights, bias = found.get("weights"), found.get("bias")
+    if weights is None or bias is None or weights.cause != "channel_scales" or bias.cause not in {"noise", "unrelated"}:
+        return found
+    both = replace(weights, phrase=f"{weights.phrase}, and the bias with them, as by another normalization")
+    return found | {"weights": both, "bias": both}
 
 
 def _first(recognizers: tuple[Any, ...], difference: Difference) -> Finding | None:
