@@ -120,6 +120,24 @@ def test_a_normalization_put_into_the_target_is_named_by_its_layer(tmp_path: Pat
     assert error(made, suspect.edit.apply(made.target.graph)) < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("gain", "offset", "cause"),
+    [
+        (1 / np.array([0.229, 0.224, 0.225]), -np.array([0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225], "double"),
+        (np.full(3, 1 / 127.5), np.full(3, -1.0), "double"),
+        (np.array([2.0, 3.0, 0.5]), np.array([0.3, 0.0, -0.1]), ""),
+    ],
+)
+def test_a_normalization_of_what_no_convention_made_is_told_from_the_fit(
+    tmp_path: Path, gain: Any, offset: Any, cause: str
+) -> None:
+    graph, odd = network(), Preprocessing(size=(inputs.SIZE, inputs.SIZE), scale=1 / 173, mean=(0.2,) * 3)
+    made = case(tmp_path, graph, normalized_inside(graph, gain, offset), odd)
+    suspect = only(analyzer.examine(made))
+    assert suspect.cause == f"{cause}_normalization".lstrip("_")
+    assert error(made, suspect.edit.apply(made.target.graph)) < 1e-4
+
+
 def test_a_normalization_left_out_of_the_target_is_missing(tmp_path: Path) -> None:
     graph = network()
     made = case(tmp_path, normalized_inside(graph, 1 / 127.5, -1.0), graph, RAW)

@@ -75,6 +75,12 @@ class Correction:
         """Whether it does nothing."""
         return self.keeps_order and self.keeps_values
 
+    @property
+    def is_scaling(self) -> bool:
+        """Whether all channels are only scaled, and by one factor."""
+        size = float(np.abs(self.scale).max())
+        return self.keeps_order and float(np.ptp(self.scale)) <= NEAR * size and np.abs(self.shift).max() <= NEAR * size
+
     def __call__(self, pictures: Array) -> Array:
         """Of (..., channels)."""
         return np.asarray(pictures[..., list(self.order)] * self.scale + self.shift, np.float32)
@@ -166,13 +172,25 @@ def cause(before: Reading, behind: Reading, correction: Correction) -> str:
     raw = [reading.convention is not None and reading.convention.is_raw for reading in (before, behind)]
     if raw == [True, False] and np.abs(correction.shift).max() > 0:
         return "missing_normalization"
-    if raw == [False, True]:
+    if raw == [False, True] or _normalizes(correction):
         return "double_normalization"
     moved = float(np.abs(correction.shift).max()) > NEAR * float(np.abs(correction.scale).max())
     scaled = float(np.abs(correction.scale - 1).max()) > NEAR
     if scaled and moved:
         return "normalization"
     return "scale" if scaled else "mean"
+
+
+def _normalizes(correction: Correction) -> bool:
+    """Whether what it undoes is itself a known normalization, of pixels or of what was scaled before."""
+    gain, offset = 1 / correction.scale, -correction.shift / correction.scale
+    for known in CONVENTIONS:
+        scale, shift = _parts(known, "", len(gain))
+        for unit in (1.0, known.scale):
+            pairs = ((gain, scale / unit), (offset, shift))
+            if any(known.mean) and all(np.abs(a - b).max() <= NEAR * np.abs(b).max() for a, b in pairs):
+                return True
+    return False
 
 
 def record(told: Preprocessing | None) -> Mapping[str, Any] | None:

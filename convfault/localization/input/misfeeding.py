@@ -145,7 +145,10 @@ def _settled(case: Case, feeding: Feeding, found: Correction, pictures: Array, w
     limit = stem.AGREE if exact else min(0.1, feeding.gap / labels.CLEARLY)
     close = [item for item, left in zip(candidates, gaps, strict=True) if left <= limit]
     chosen = min(close, key=lambda item: gaps[candidates.index(item)]) if close else found if exact else None
-    return chosen if chosen is not None and _is_plausible(case, feeding, chosen) else None
+    if chosen is None:
+        return None
+    told = exact and not chosen.is_scaling
+    return chosen if told or _is_plausible(case, feeding, chosen) else None
 
 
 def _left(feeding: Feeding, found: Correction, pictures: Array, wanted: Array) -> float:
