@@ -187,24 +187,30 @@ def _harmful(case: Mapping[str, Any]) -> list[dict[str, Any]]:
 def score(case: Mapping[str, Any], planted: Mapping[str, Any]) -> dict[str, bool]:
     """What of a planted fault was found: at all, its kind and cause, its location at rank 1 and among the first three.
 
-    Ranks are the rows of the report, where many faults of one kind are one. With several faults in one file, rank
-    counts how many of them could stand before it.
+    Its rank is the number of wrong answers before it, plus one: rows of the report, where many faults of one kind are
+    one, that are about no planted fault's place.
     """
     faults = _harmful(case)
-    extra = len(case["planted"]) - 1
-    names = _unscoped([planted["location"], *planted["names"]])
-    origin = _unscoped(planted.get("source_names", ()))
-    at = [n for n, fault in enumerate(faults) if _names(fault, "target") & names or _missing(fault) & origin]
-    alike = gathered(range(len(faults)), lambda number: _row(faults[number]))
-    ranks = [row for row, numbers in enumerate(alike) if not set(numbers).isdisjoint(at)]
+    at = _about(faults, planted)
+    right = at.union(*(_about(faults, other) for other in case["planted"]))
+    rows = [set(row) for row in gathered(range(len(faults)), lambda number: _row(faults[number]))]
+    first = next((row for row, numbers in enumerate(rows) if numbers & at), None)
+    wrong = None if first is None else sum(not numbers & right for numbers in rows[:first])
     kinds = LOOSE.get(planted["family"], frozenset({planted["family"]}))
     return {
         "found": bool(faults),
-        "rank 1": any(rank <= extra for rank in ranks),
-        "rank 3": any(rank <= 2 + extra for rank in ranks),
+        "rank 1": wrong is not None and wrong == 0,
+        "rank 3": wrong is not None and wrong <= 2,
         "kind": any(faults[number]["kind"] in kinds for number in at),
         "cause": any(faults[number]["cause"] in right_causes(planted["kind"]) for number in at),
     }
+
+
+def _about(faults: Sequence[Mapping[str, Any]], planted: Mapping[str, Any]) -> set[int]:
+    """The numbers of the faults that name the place of a planted one."""
+    names = _unscoped([planted["location"], *planted["names"]])
+    origin = _unscoped(planted.get("source_names", ()))
+    return {n for n, fault in enumerate(faults) if _names(fault, "target") & names or _missing(fault) & origin}
 
 
 def _row(fault: Mapping[str, Any]) -> tuple[str, str, str]:
