@@ -206,7 +206,7 @@ class Cache:
         return found
 
     def prune(self, keep_seconds: float = 900) -> int:
-        """Drop what was used longest ago until the store fits; what was used in the last quarter of an hour stays. Bytes freed."""
+        """Drop what was used longest ago, but not in the last quarter of an hour, until the store fits. Bytes freed."""
         entries = sorted(self.entries(), key=lambda entry: entry[2])
         total, freed = sum(size for _, size, _ in entries), 0
         for place, size, used in entries:

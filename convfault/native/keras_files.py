@@ -154,15 +154,24 @@ def _refuse_code(model: Model, configuration: Any) -> None:
 
 def _check_lambdas(model: Model, configuration: Any) -> None:
     """Say so where a ``Lambda`` calls a function by its name alone: no trust makes such a file readable."""
+    local = dict(_local_lambdas(configuration))
+    if local:
+        name, function = next(iter(local.items()))
+        more = f" (and {len(local) - 1} more)" if len(local) > 1 else ""
+        raise FormatError(
+            f"{model.path} holds a Lambda layer '{name}'{more} over the function {function}, which was local to the "
+            "program that wrote it: the file does not hold its code, so nobody can read it back"
+        )
+
+
+def _local_lambdas(configuration: Any) -> Iterator[tuple[str, str]]:
+    """Name and function of each ``Lambda`` that calls a function by its name alone."""
     for item in keras_2.dictionaries(configuration):
-        function = (item.get("config") or {}).get("function") if item.get("class_name") == "Lambda" else None
-        if not isinstance(function, dict) or function.get("class_name") != "function":
-            continue
-        if function.get("module") == "builtins":
-            raise FormatError(
-                f"{model.path} holds a Lambda layer over the function {function.get('config')}, which was local to the "
-                "program that wrote it: the file does not hold its code, so nobody can read it back"
-            )
+        settings = item.get("config") or {}
+        function = settings.get("function") if item.get("class_name") == "Lambda" else None
+        function = function if isinstance(function, dict) else {}
+        if (function.get("class_name"), function.get("module")) == ("function", "builtins"):
+            yield str(settings.get("name", "")), str(function.get("config"))
 
 
 def _class_names(value: Any) -> Iterator[str]:

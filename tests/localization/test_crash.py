@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,23 @@ def test_a_model_that_crashes_its_converter_is_shrunk(
 def test_a_model_that_converts_is_not_shrunk(tmp_path: Path) -> None:
     (hop,) = routes.parse("onnx>torch:onnx2torch").hops
     assert shrink.shrink(hop, chain(tmp_path, "sound"), tmp_path, Cache(tmp_path / "cache")) is None
+
+
+def leaving_as_it_was(source: Model, target: str, options: Any) -> None:
+    """A converter that ends well and leaves one operator as no runtime knows it."""
+    import onnx
+
+    model = onnx.load(source.path)
+    for node in model.graph.node:
+        if node.op_type == "ReduceMean":
+            node.op_type = "LeftAsItWas"
+    onnx.save(model, target)
+
+
+@pytest.mark.parametrize(("culprit", "nodes"), [("ReduceMean-18", [["ReduceMean", "pool"]]), ("sound", None)])
+def test_a_model_whose_target_cannot_be_opened_is_shrunk(tmp_path: Path, culprit: str, nodes: Any) -> None:
+    plan = {"folder": str(tmp_path), "hints": [], "seconds": 60, "trials": 40, "isolated": False}
+    plan |= {"filename": "model.onnx", "format": "onnx", "runtime": "onnx", "python": sys.executable, "environment": {}}
+    convert = "tests.localization.test_crash:leaving_as_it_was"
+    found = reduction.run(convert, chain(tmp_path, culprit).to_record(), {}, plan)
+    assert (found and [list(node) for node in found["nodes"]]) == nodes

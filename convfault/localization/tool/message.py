@@ -71,6 +71,7 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ("bad_name", r"(?:name|Name)[^\n]{0,40}'(?P<node>[^']+)'[^\n]{0,40}(?:cannot contain|invalid|must match)"),
     (OPERATOR, r"onnx_op_type: (?P<operator>\w+) onnx_op_name: (?P<node>\S+)"),
     (OPERATOR, r"Failed conversion: <(?:built-in method|function|class) '?(?P<operator>[\w.]+)"),
+    ("code_in_file", r"holds a Lambda layer '(?P<node>[^']*)'"),
     ("code_in_file", r"[Dd]eserialization of a `?(?P<operator>Lambda)`? layer"),
     # forms that tools share
     (

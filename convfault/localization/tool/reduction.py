@@ -17,10 +17,12 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from convfault import process
+from convfault.localization.tool.bench import Bench, job
 from convfault.model import Model
 
 RESULT = "smallest.json"
@@ -81,27 +83,51 @@ def run(
 
     ``plan``: ``folder`` to write to, ``hints``: names and operators from the tool's message, ``seconds`` and ``trials``
     in all, ``isolated``: each trial in a process of its own, for tools that die rather than raise, ``filename`` and
-    ``format`` of the target, ``runtime``: the framework that cannot open it (empty: the conversion itself fails).
+    ``format`` of the target, ``runtime``: the framework that cannot open it (empty: the conversion itself fails), and
+    the ``python`` and ``environment`` variables of that one, which may not be the converter's.
     """
     model, place = Model.from_record(source), Path(plan["folder"])
-    trial = Trial(convert, options, place, plan)
-    whole = trial.failure(model)
-    if whole is None:
-        return None
-    cut = cutter(model)
-    search = Search(cut, trial, whole, place)
-    if search.fails(tuple(range(len(cut.nodes)))):
-        smallest(len(cut.nodes), search.fails, _guesses(cut.nodes, plan["hints"]))
-    return search.best
+    with Trial(convert, options, place, plan) as trial:
+        whole = trial.failure(model)
+        if whole is None:
+            return None
+        cut = cutter(model)
+        search = Search(cut, trial, whole, place)
+        if search.fails(tuple(range(len(cut.nodes)))):
+            smallest(len(cut.nodes), search.fails, _guesses(cut.nodes, plan["hints"]))
+        return search.best
+
+
+def opening(runtime: str, format: str) -> Callable[[str], str]:
+    """Work of a ``Bench``: open what stands at a path with its runtime; the signature of the failure, "" for none."""
+    from convfault.frameworks import FRAMEWORKS
+
+    def opened(target: str) -> str:
+        try:
+            FRAMEWORKS[runtime].open(Model(target, format)).close()
+        except Exception as error:
+            return signature(error)
+        return ""
+
+    return opened
 
 
 class Trial:
-    """Converts a model and tells how that fails."""
+    """Converts a model and tells how that fails; a context manager, whose end ends the runtime that opens targets."""
 
     def __init__(self, convert: str, options: Mapping[str, Any], folder: Path, plan: Mapping[str, Any]) -> None:
         self.convert, self.options, self.folder, self.plan = convert, options, folder, plan
         self.left = int(plan["trials"])
         self.until = time.monotonic() + float(plan["seconds"])
+        work = job("convfault.localization.tool.reduction:opening", _runtime(plan), folder / "opening")
+        work = replace(work, python=plan["python"], environment=plan["environment"])
+        self._opener = Bench(work, self.until)
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._opener.close()
 
     @property
     def spent(self) -> bool:
@@ -121,14 +147,15 @@ class Trial:
         module, _, name = self.convert.partition(":")
         try:
             getattr(importlib.import_module(module), name)(model, str(target), dict(self.options))
-            if self.plan["runtime"]:
-                _open(target, self.plan)
         except Exception as error:
             return signature(error)
-        return None
+        if not self.plan["runtime"]:
+            return None
+        found = self._opener.ask(target=str(target))
+        return "the runtime ended" if found is None else found or None
 
     def _isolated(self, model: Model, target: Path) -> str | None:
-        job = process.Job(
+        work = process.Job(
             "convfault.converters.base:run",
             {
                 "convert": self.convert,
@@ -138,15 +165,12 @@ class Trial:
             },
             seconds=max(self.until - time.monotonic(), 1.0),
         )
-        outcome = process.run(job)
+        outcome = process.run(work)
         return None if outcome.status == "ok" else f"{outcome.status} {plain(outcome.message)}"
 
 
-def _open(target: Path, plan: Mapping[str, Any]) -> None:
-    """Open what was written with its runtime, which raises where it cannot."""
-    from convfault.frameworks import FRAMEWORKS
-
-    FRAMEWORKS[plan["runtime"]].open(Model(str(target), plan["format"])).close()
+def _runtime(plan: Mapping[str, Any]) -> dict[str, str]:
+    return {name: plan[name] for name in ("runtime", "format")}
 
 
 class Search:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,12 +57,14 @@ def shrink(
     Takes up to ``SECONDS``; what is found by then counts.
     """
     converter = hop.converter
-    if source.format not in reduction.CUTTERS or (ending == "unreadable" and converter.home() is not None):
+    if source.format not in reduction.CUTTERS:
         return None
     work = Path(tempfile.mkdtemp(prefix="convfault-shrink-"))
     plan = {"folder": str(work), "hints": list(hints), "seconds": SECONDS, "trials": TRIALS}
     plan |= {"isolated": ending == "crash", "runtime": converter.target if ending == "unreadable" else ""}
-    plan |= {"filename": converter.filename, "format": converter.target_format}
+    plan |= {"filename": converter.filename, "format": converter.target_format, "python": sys.executable}
+    home = converter.home()
+    plan |= {"environment": {name: os.environ.get(name, "") for name in (home.variables if home else ())}}
     options = converter.with_defaults(hop.options)
     arguments = {"convert": converter.convert, "source": source.to_record(), "options": options, "plan": plan}
     job = process.Job(JOB, arguments, stage=f"shrink for {converter.tool}", seconds=SECONDS + 30, log=work / "log.txt")
