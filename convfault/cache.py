@@ -205,8 +205,8 @@ class Cache:
                     found.append((place, size, place.stat().st_mtime))
         return found
 
-    def prune(self, keep_seconds: float = 900) -> int:
-        """Drop what was used longest ago, but not in the last quarter of an hour, until the store fits. Bytes freed."""
+    def prune(self, keep_seconds: float = 3600) -> int:
+        """Drop what was used longest ago, but not in the last hour, until the store fits. Bytes freed."""
         entries = sorted(self.entries(), key=lambda entry: entry[2])
         total, freed = sum(size for _, size, _ in entries), 0
         for place, size, used in entries:
