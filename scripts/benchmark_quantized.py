@@ -87,7 +87,7 @@ def repaired(model: str, route: str, way: str, limit: int, work: Path) -> dict[s
 
 def table(results: Mapping[str, Any]) -> str:
     head = (
-        f"# Repair of dynamic-range conversions\n\nMade by `{results['command']}`. A label that differs counts as a flip; "
+        f"# Repair of dynamic-range conversions\n\nMade by `{results['command']}`. A label that differs is a flip; "
         "sizes are those of the target as it came, of the repaired file, and of the float file of the same route.\n\n"
         "| model | route | repair | pictures | flips before | after | off by | MB before | after | float | seconds |\n"
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
