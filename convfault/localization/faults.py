@@ -10,7 +10,13 @@ from convfault.localization.case import Case, Subject
 from convfault.localization.effect import Effect, Effects
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Layer
+from convfault.relax.imported import Origin
 from convfault.relax.kinds import LINEAR
+
+ARRANGING = frozenset({"PAD", "PADV2", "MIRRORPAD", "MIRROR_PAD", "TRANSPOSE", "RESHAPE", "SQUEEZE", "UNSQUEEZE"}) | {
+    "EXPANDDIMS", "EXPAND_DIMS", "SPACETOBATCHND", "SPACE_TO_BATCH_ND", "BATCHTOSPACEND", "BATCH_TO_SPACE_ND"
+}  # fmt: skip
+"""Operators of any format that a linear layer may have taken in with what it computes."""
 
 
 def ranked(case: Case, suspects: Sequence[Suspect], effects: Effects) -> list[Fault]:
@@ -106,9 +112,17 @@ def location(layer: Layer | None, attribute: str | None = None) -> str | None:
         return None
     if attribute is not None and attribute in layer.parameters and layer.parameters[attribute].native:
         return layer.parameters[attribute].native[0]
-    if layer.names:
-        return layer.names[0] if layer.kind in LINEAR else layer.names[-1]
-    return layer.native.tensor or layer.id
+    operators = layer.native.operators
+    if operators and layer.kind in LINEAR:
+        bare = [item for item in operators if not _arranges(item)]
+        return (operators if attribute == "padding" else [*bare, *operators])[0].called
+    return layer.called[-1] if layer.called else layer.native.tensor or layer.id
+
+
+def _arranges(operator: Origin) -> bool:
+    """Whether an operator only arranges values for the one at the heart of a layer."""
+    kind = operator.operator.upper()
+    return kind in ARRANGING or "PAD_ND" in kind or "PERMUTE" in kind
 
 
 def native_names(layer: Layer | None) -> list[str]:
@@ -117,7 +131,7 @@ def native_names(layer: Layer | None) -> list[str]:
         return []
     parameters = [name for parameter in layer.parameters.values() for name in parameter.native]
     tensor = [layer.native.tensor] if layer.native.tensor else []
-    return list(dict.fromkeys([*layer.names, *tensor, *parameters]))
+    return list(dict.fromkeys([*layer.names, *layer.called, *tensor, *parameters]))
 
 
 def program_lines(layer: Layer) -> list[str]:

@@ -99,6 +99,11 @@ class Layer:
         """What the layer's operators are called in the file, also where the normal form has moved them on."""
         return (*self.native.names, *self.details.get("placed", ()))
 
+    @property
+    def called(self) -> tuple[str, ...]:
+        """The same by the names that a user knows, those of layers where the framework has layers (Keras)."""
+        return (*(operator.called for operator in self.native.operators), *self.details.get("placed", ()))
+
     def __getitem__(self, name: str) -> Any:
         """A hyperparameter by name."""
         return self.hyperparameters[name]

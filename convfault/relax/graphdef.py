@@ -225,5 +225,31 @@ def _unsupported(operation: Any, reason: str) -> UnsupportedOperator:
 
 def _origins(graph: Any, names: list[str], layers: Mapping[str, str]) -> dict[str, Origin]:
     operations = [graph.get_operation_by_name(name) for name in names]
-    origins = {t.name: Origin(op.name, op.type) for op in operations for t in op.outputs if op.type not in SOURCES}
+    owners = _owners(graph, layers)
+    origins = {
+        tensor.name: Origin(operation.name, operation.type, owner=owners.get(operation.name, ""))
+        for operation in operations
+        for tensor in operation.outputs
+        if operation.type not in SOURCES
+    }
     return {**{layer: origins[tensor] for layer, tensor in layers.items() if tensor in origins}, **origins}
+
+
+def _owners(graph: Any, layers: Mapping[str, str]) -> dict[str, str]:
+    """Operation name → the Keras layer that it is part of: what a layer returns depends on, but for earlier layers.
+
+    ``layers``: layer name → tensor, in the order in which they end, so that an inner layer comes before its outer one.
+    """
+    known = {operation.name for operation in graph.get_operations()}
+    owners: dict[str, str] = {}
+    for layer, tensor in layers.items():
+        waiting = [tensor.partition(":")[0]]
+        while waiting:
+            name = waiting.pop()
+            if name in owners or name not in known:
+                continue
+            operation = graph.get_operation_by_name(name)
+            if operation.type not in SOURCES:
+                owners[name] = layer.partition("@")[0].partition(":")[0]
+                waiting.extend(item.op.name for item in operation.inputs)
+    return owners

@@ -17,12 +17,19 @@ class Origin:
     """The native operator that a Relax binding comes from.
 
     ``node`` is its native name, ``operator`` its native type, ``source`` the place in the user's program where the
-    format records one (torch: the module path, then the file and line).
+    format records one (torch: the module path, then the file and line). ``owner`` is the layer that it is part of,
+    where users know layers and not operators (Keras).
     """
 
     node: str
     operator: str
     source: tuple[str, ...] = ()
+    owner: str = ""
+
+    @property
+    def called(self) -> str:
+        """The name by which a user knows it."""
+        return self.owner or self.node
 
 
 @dataclass(frozen=True)

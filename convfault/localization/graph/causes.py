@@ -176,7 +176,7 @@ WORDS = {
 
 def named(layer: Layer) -> str:
     """The layer's native name."""
-    return next(iter(layer.names), layer.native.tensor or layer.id)
+    return next(iter(layer.called), layer.native.tensor or layer.id)
 
 
 def called(layer: Layer) -> str:

@@ -184,7 +184,7 @@ def cause(before: Reading, behind: Reading, correction: Correction) -> str:
 def _normalizes(correction: Correction) -> bool:
     """Whether what it undoes is itself a known normalization, of pixels or of what was scaled before."""
     gain, offset = 1 / correction.scale, -correction.shift / correction.scale
-    for known in CONVENTIONS:
+    for known in CONVENTIONS if len(gain) <= 3 else ():
         scale, shift = _parts(known, "", len(gain))
         for unit in (1.0, known.scale):
             pairs = ((gain, scale / unit), (offset, shift))
