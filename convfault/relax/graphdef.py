@@ -252,4 +252,7 @@ def _owners(graph: Any, layers: Mapping[str, str]) -> dict[str, str]:
             if operation.type not in SOURCES:
                 owners[name] = layer.partition("@")[0].partition(":")[0]
                 waiting.extend(item.op.name for item in operation.inputs)
+    for operation in graph.get_operations():  # what only hands a layer's answer on, as the end of a function does
+        if operation.type == "Identity" and operation.name not in owners:
+            owners[operation.name] = owners.get(operation.inputs[0].op.name, "")
     return owners

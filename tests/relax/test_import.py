@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("tvm")
 
 from convfault.errors import FormatError, ShapeError, UsageError
+from convfault.localization.faults import location, native_names
 from convfault.model import Model
 from convfault.relax import evaluate
 from convfault.relax.canonical import canonical
@@ -160,3 +161,31 @@ def test_two_tensors_of_one_name_are_told_apart(tiny_tflite: Path, tmp_path: Pat
     pictures = tiny.pictures(1)
     found = next(iter(Executable(imported).run({imported.inputs[0].name: pictures}).values()))
     np.testing.assert_allclose(found, np.asarray(tiny.keras_network()(pictures, training=False)), atol=1e-5)
+
+
+def test_every_node_of_a_keras_model_is_called_by_its_layer(tiny_keras: Path) -> None:
+    imported = import_model(Model.from_path(str(tiny_keras)))
+    names = {layer.name for layer in tiny.keras_network().layers}
+    assert {origin.called for origin in imported.origins.values()} <= names
+    graph = canonical(imported)
+    stem = next(layer for layer in graph if layer.kind == "convolution")
+    assert location(stem) == "stem"
+    assert {"stem", "stem_norm"} <= set(native_names(stem))
+
+
+def test_a_layer_inside_another_owns_its_nodes_and_one_that_runs_twice_owns_both(tmp_path: Path) -> None:
+    import keras
+
+    inner = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(3, 1, name="deep")], name="block")
+    picture = keras.Input((4, 4, 3))
+    keras.Model(picture, keras.layers.ReLU(name="last")(inner(inner(picture)))).save(tmp_path / "nested.keras")
+    imported = import_model(Model.from_path(str(tmp_path / "nested.keras")))
+    called = [origin.called for origin in imported.origins.values() if origin.operator == "Conv2D"]
+    assert set(called) == {"block/deep"}
+    graph = canonical(imported)
+    assert [location(layer) for layer in graph if layer.kind == "clip"] == ["last"]
+
+
+def test_a_node_of_a_format_without_layers_keeps_its_name(tiny_onnx: Path) -> None:
+    imported = import_model(Model.from_path(str(tiny_onnx)))
+    assert all(origin.called == origin.node for origin in imported.origins.values())
