@@ -28,6 +28,9 @@ OPERATOR = re.compile(
 
 READS_FILES = "torch.ops.aten.from_file"
 NAME = re.compile(r"[\w.]*")
+MEMBER = re.compile(r"[\w.:/+ -]*")
+MEMBERS = frozenset({"parameter_name", "buffer_name", "tensor_constant_name"})
+"""Names that torch.fx prints between quotes where they are no identifiers, such as the keys of a ``ModuleDict``."""
 CONTEXT = re.compile(r"[\w.\[\]{}:, \"]*")
 """Names of container types and the keys of dictionaries, which are JSON inside of JSON."""
 
@@ -113,7 +116,8 @@ def _check_text(model: Model, key: str, text: str) -> None:
         raise TrustError(_sentence(model, f"a call of '{text[:100]}', which is not an operator on tensors"))
     if key in {"expr_str", "guards_code"} and not _is_arithmetic(text):
         raise TrustError(_sentence(model, f"an expression that is more than arithmetic, '{text[:100]}'"))
-    if (key == "name" or key.endswith(("_name", "_names"))) and not NAME.fullmatch(text):
+    allowed = MEMBER if key in MEMBERS else NAME
+    if (key == "name" or key.endswith(("_name", "_names"))) and not allowed.fullmatch(text):
         raise TrustError(_sentence(model, f"a name that could be code, '{text[:100]}'"))
     if key in {"in_spec", "out_spec"} and text:
         for name in _strings(json.loads(text)):

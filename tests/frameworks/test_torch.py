@@ -310,15 +310,46 @@ def _argument_with_code(program: dict[str, Any]) -> None:
     program["graph_module"]["graph"]["nodes"][0]["inputs"][0]["name"] = "input=print(1), other"
 
 
+def _parameter_with_code(program: dict[str, Any]) -> None:
+    inputs = program["graph_module"]["signature"]["input_specs"]
+    parameter = next(item["parameter"] for item in inputs if "parameter" in item)
+    parameter["parameter_name"] = 'stem" if print(1) else "stem'
+
+
 @pytest.mark.parametrize(
     "edit",
-    [_call_anything, _load_a_library, _read_a_file, _guard_with_code, _size_with_code, _argument_with_code],
+    [
+        _call_anything,
+        _load_a_library,
+        _read_a_file,
+        _guard_with_code,
+        _size_with_code,
+        _argument_with_code,
+        _parameter_with_code,
+    ],
 )
 def test_program_that_would_execute_its_text_needs_trust(
     tmp_path: Path, tiny_torch: Path, edit: Callable[[dict[str, Any]], None]
 ) -> None:
     with pytest.raises(TrustError, match="--trust"):
         TORCH.signature(edited(tiny_torch, tmp_path / "hostile.pt2", edit))
+
+
+@pytest.mark.parametrize("name", ["block-0", "my block", "a/b:c+d"])
+def test_a_module_whose_name_is_no_identifier_needs_no_trust(tmp_path: Path, name: str) -> None:
+    import torch
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = torch.nn.ModuleDict({name: torch.nn.Conv2d(3, 2, 1)})
+
+        def forward(self, x: Any) -> Any:
+            return self.parts[name](x)
+
+    model = exported(Network(), tmp_path / "named.pt2", 1, 3, 4, 4)
+    with TORCH.open(model) as session:
+        assert session.run({"x": tiny.pictures(1, layout="NCHW")[:, :, :4, :4]}).output().shape == (1, 2, 4, 4)
 
 
 def test_program_rewritten_without_a_change_is_sound(tmp_path: Path, tiny_torch: Path) -> None:
