@@ -8,6 +8,7 @@ import pytest
 
 from convfault.localization.hyperparameters.analyzer import CAUSES, examine
 from convfault.localization.suspect import Suspect
+from convfault.relax import canonical
 from convfault.relax.graph import Graph, Layer, Parameter
 from tests.localization.pairs import case_of, cured, drawn
 from tests.localization.test_parameters import normalized
@@ -292,6 +293,14 @@ def test_an_epsilon_that_the_target_has_natively_is_a_hyperparameter() -> None:
 def test_padding_at_another_size_is_no_fault_where_one_rule_pads_both(sizes: Any, written: Any, told: bool) -> None:
     graphs = [cropped(size, padding) for size, padding in zip(sizes, written, strict=True)]
     assert ("convolution_1" in {suspect.target for suspect in examine(case_of(*graphs, "tf"))}) == told
+
+
+def test_padding_that_the_normal_form_cut_off_is_still_the_source_s() -> None:
+    source, target = (canonical.normalized(cropped(side, ((0, 1), (0, 1)))) for side in (16, 15))
+    padded = [next(item for item in graph if item.kind == "convolution")["padding"] for graph in (source, target)]
+    assert padded == [((0, 1), (0, 1)), ((0, 0), (0, 0))]
+    case = case_of(source, target, "tf")
+    assert not [suspect for suspect in examine(case) if suspect.attribute == "padding"]
 
 
 def cropped(side: int, padding: Any) -> Graph:

@@ -31,7 +31,7 @@ SAME_OR_VALID = frozenset({"tf", "keras", "tflite"})
 
 def window_attributes(case: Case, source: Layer, target: Layer) -> Iterator[Attribute]:
     """The attributes in which two layers of one windowed kind differ."""
-    as_written = source.hyperparameters.get("padding") == target.hyperparameters.get("padding")
+    as_written = _written(source) == _written(target)
     source, target = _effective(case.source.graph, source), _effective(case.target.graph, target)
     names = [name for name in GEOMETRY if _differs(source, target, name)]
     if names and not (names == ["padding"] and _same_at_other_size(case, source, target, as_written)):
@@ -69,6 +69,11 @@ def _same_at_other_size(case: Case, source: Layer, target: Layer, as_written: bo
         return True
     spelled = [spelling(layer, size) for layer, size in zip((source, target), sizes, strict=True)]
     return any(spelled[0][framework] == spelled[1].get(framework) for framework in spelled[0])
+
+
+def _written(layer: Layer) -> Any:
+    """The padding that the file asks for, with what no window reaches."""
+    return layer.details.get("padding", layer.hyperparameters.get("padding"))
 
 
 def _input_size(graph: Graph, layer: Layer) -> Pair:

@@ -20,7 +20,10 @@ LOWEST = -1e30
 
 
 def use_effective_padding(draft: Draft, layer: Layer) -> Layer | None:
-    """Padding is what the windows touch: asymmetric padding that no window reaches is left out."""
+    """Padding is what the windows touch: asymmetric padding that no window reaches is left out.
+
+    What was asked for stays in the details: at another size of the picture it says which rule pads.
+    """
     if layer.kind == "convolution" and "weights" not in layer.parameters:
         return None
     source = draft.input_of(layer)
@@ -29,7 +32,10 @@ def use_effective_padding(draft: Draft, layer: Layer) -> Layer | None:
     values = {**layer.hyperparameters, "padding": padding}
     if layer.kind == "average_pool" and padding == NO_PADDING:
         values["count_padding"] = False
-    return None if values == layer.hyperparameters else replace(layer, hyperparameters=values)
+    if values == layer.hyperparameters:
+        return None
+    details = {"padding": layer["padding"], **layer.details}
+    return replace(layer, hyperparameters=values, details=details)
 
 
 def _merges(layer: Layer, value: float) -> bool:
