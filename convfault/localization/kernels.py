@@ -81,7 +81,8 @@ def mixes_pictures(layer: Layer) -> bool:
 def like(actual: Array, expected: Array) -> Array:
     """The values in the shape of the other side, where only axes of length 1 are more or less."""
     squeezed = [tuple(side for side in value.shape[1:] if side != 1) for value in (actual, expected)]
-    return actual.reshape(expected.shape) if squeezed[0] == squeezed[1] and len(actual) == len(expected) else actual
+    rows = actual.shape[:1] == expected.shape[:1] or not (actual.ndim and expected.ndim)
+    return actual.reshape(expected.shape) if squeezed[0] == squeezed[1] and rows else actual
 
 
 def _first(value: Array | None, pictures: int) -> Array | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from convfault.comparison import AGREE
+from convfault.converters import route as routes
 from convfault.converters.convert import Limits, convert
 from convfault.converters.install import showing
 from convfault.converters.route import Route
@@ -19,11 +20,15 @@ def onward(
 ) -> tuple[str, Measurement | None]:
     """Put ``model`` in the place of the one that stands before hop ``number`` (from 0), and go on from there.
 
+    Of another framework than that one it is converted by the same tools, which must know it.
+
     Why it does not help, empty where it does; and the measurement of the new target, where there is one.
     """
     pair, conversion = found.pair, found.pair.conversion
     assert conversion is not None
     rest = Route(conversion.route.hops[number:])
+    if rest.source != model.framework:
+        rest = routes.parse(">".join([model.framework, *map(str, rest.hops)]))
     limits = Limits(context.seconds, context.megabytes)
     converted = convert(rest, model, {}, context.cache, limits=limits, on_event=showing(context.progress))
     if converted.target is None:

@@ -28,7 +28,7 @@ CONVERT = "convert by"
 def detours(found: Measurement, guilty: int | None, folder: Path, request: Request, context: Context) -> Iterator[Way]:
     """Take one other way after the other, until one agrees. ``guilty`` is the hop to avoid, where it is known.
 
-    Where none does, those whose tools failed are taken again, with other options of the tool, and with ONNX models
+    Where none does, those whose tools failed are taken again, with other options of the tool, and with models
     that it failed on in plainer words (written below ``folder``, which is made).
     """
     failed: list[tuple[str, Measurement]] = []

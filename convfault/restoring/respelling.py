@@ -1,22 +1,47 @@
-"""Says an ONNX model that a converter fails on in plainer words, and converts on from there."""
+"""Says a model that a converter fails on in plainer words, and converts on from there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convfault import process
-from convfault.errors import ConvfaultError
+from convfault.converters import route as routes
+from convfault.converters.convert import Limits, convert
+from convfault.errors import ConvfaultError, SubjectError
 from convfault.measurement import Measurement
 from convfault.model import Model
 from convfault.preparation import inspected
-from convfault.repairing.plain_onnx import TRIALS
+from convfault.repairing import plain_onnx, plain_tensorflow
 from convfault.request import Context, Request
 from convfault.restoring.onward import onward
 from convfault.restoring.way import Way
 
-JOB = "convfault.repairing.plain_onnx:run"
 SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Language:
+    """What can be said otherwise in one format: the ``job`` that does, and what is tried, the mildest first."""
+
+    title: str
+    job: str
+    trials: Sequence[Sequence[str]]
+    filename: str
+
+
+ONNX = Language("ONNX", "convfault.repairing.plain_onnx:run", plain_onnx.TRIALS, "plain.onnx")
+TENSORFLOW = Language(
+    "TensorFlow", "convfault.repairing.plain_tensorflow:run", plain_tensorflow.TRIALS, "plain_saved_model"
+)
+LANGUAGES: Mapping[str, Language] = {
+    "onnx": ONNX,
+    "saved_model": TENSORFLOW,
+    "keras": TENSORFLOW,
+    "keras_h5": TENSORFLOW,
+}
+"""By format; Keras' layers are said as TensorFlow's operators first."""
 
 
 def respellings(found: Measurement, folder: Path, request: Request, context: Context) -> Iterator[Way]:
@@ -30,39 +55,52 @@ def respellings(found: Measurement, folder: Path, request: Request, context: Con
         return
     number = len(conversion.models) - (1 if conversion.target is None else 2)
     model = conversion.models[number]
-    if model.format != "onnx":
+    language = LANGUAGES.get(model.format)
+    if language is None:
         return
     said: list[list[str]] = [[]]
-    for place, asked in enumerate(TRIALS):
-        path = folder / str(place) / "plain.onnx"
+    for place, asked in enumerate(language.trials):
+        path = folder / str(place) / language.filename
         path.parent.mkdir(parents=True)
         try:
-            words = _written(model, path, asked)
+            words = _written(_in_language(model, context), language, path, asked)
         except ConvfaultError as error:
-            yield Way(_edit(asked), False, str(error))
+            yield Way(_edit(language, asked), False, str(error))
             continue
         if words in said:  # nothing more to say otherwise
             continue
         said.append(words)
-        way = _tried(found, number, inspected(model.at(path), None, context), words, (request, context))
+        plain = inspected(replace(Model.from_path(str(path)), preprocessing=model.preprocessing), None, context)
+        way = _tried(found, number, plain, _edit(language, words), (request, context))
         yield way
         if way.accepted:
             return
 
 
-def _written(model: Model, path: Path, words: Sequence[str]) -> list[str]:
+def _in_language(model: Model, context: Context) -> Model:
+    """A Keras model as a SavedModel, any other one as it is."""
+    if model.framework != "keras":
+        return model
+    limits = Limits(context.seconds, context.megabytes)
+    made = convert(routes.parse("keras>tf:keras_export"), model, {}, context.cache, limits=limits)
+    if made.target is None:
+        raise SubjectError(made.message)
+    return made.target
+
+
+def _written(model: Model, language: Language, path: Path, words: Sequence[str]) -> list[str]:
     arguments = {"path": str(model.path), "out": str(path), "words": list(words)}
-    job = process.Job(JOB, arguments, stage="say the ONNX model in plainer words", seconds=SECONDS)
+    job = process.Job(language.job, arguments, f"say the {language.title} model in plainer words", seconds=SECONDS)
     return [str(item) for item in process.run(job).unwrap()]
 
 
-def _tried(found: Measurement, number: int, model: Model, words: list[str], work: tuple[Request, Context]) -> Way:
+def _tried(found: Measurement, number: int, model: Model, edit: str, work: tuple[Request, Context]) -> Way:
     try:
         reason, measured = onward(found, number, model, *work)
     except ConvfaultError as error:
-        return Way(_edit(words), False, str(error))
-    return Way(_edit(words), not reason, reason or "what is converted from it agrees with the source", measured)
+        return Way(edit, False, str(error))
+    return Way(edit, not reason, reason or "what is converted from it agrees with the source", measured)
 
 
-def _edit(words: Sequence[str]) -> str:
-    return f"say the ONNX model in plainer words ({', '.join(words)}), and convert on from there"
+def _edit(language: Language, words: Sequence[str]) -> str:
+    return f"say the {language.title} model in plainer words ({', '.join(words)}), and convert on from there"

@@ -98,7 +98,7 @@ class _Restoring:
         return self._first(upstream.passages(self.found, self._mend, folder, self.request, self.context), folder)
 
     def _respelled(self) -> Version | None:
-        """What a converter makes of an ONNX model in plainer words."""
+        """What a converter makes of a model in plainer words."""
         folder = self.folder / "respelled"
         return self._first(respelling.respellings(self.found, folder, self.request, self.context), folder)
 

@@ -12,7 +12,7 @@ import pytest
 from convfault.localization.aligning.alignment import Match
 from convfault.localization.case import Case
 from convfault.localization.divergence import divergence, erring, first_divergent
-from convfault.localization.kernels import kernel_errors
+from convfault.localization.kernels import kernel_errors, like
 from convfault.relax import evaluate
 from convfault.relax.graph import Graph, Layer, Native
 from convfault.relax.imported import Encoding
@@ -191,3 +191,9 @@ def test_rounding_to_an_integer_encoding_is_no_kernel_error() -> None:
     encoded = replace(plain, encodings={"tanh": Encoding("tanh", "int8", (step,), (0,), 0, False)})
     assert "tanh" not in [layer for layer, _ in kernel_errors(subject(encoded, tensors))]
     assert "tanh" in [layer for layer, _ in kernel_errors(subject(plain, tensors))]
+
+
+def test_values_without_axes_are_compared_with_each_other_and_with_one_number() -> None:
+    assert like(np.asarray(2.0), np.asarray(3.0)).shape == ()
+    assert like(np.asarray(2.0), np.ones((1, 1))).shape == (1, 1)
+    assert like(np.ones((2, 3)), np.asarray(3.0)).shape == (2, 3)

@@ -63,3 +63,20 @@ def test_a_conversion_that_did_not_fail_is_left_alone(
 ) -> None:
     fakes.install(monkeypatch, fakes.converter("able", "onnx", "tflite", file=tiny_tflite))
     assert tried(new_words) == []
+
+
+def test_a_keras_model_that_tflite_has_no_words_for_is_said_in_plainer_ones(store: Cache, tmp_path: Path) -> None:
+    import keras
+
+    picture = keras.Input((16, 16, 3))
+    larger = keras.layers.UpSampling2D(2, interpolation="bicubic")(keras.layers.Conv2D(4, 3)(picture))
+    keras.Model(picture, keras.layers.GlobalAveragePooling2D()(larger)).save(tmp_path / "bicubic.keras")
+    request = Request(str(tmp_path / "bicubic.keras"), dst="tflite", limit=4)
+    context = Context(store)
+    found = measure(request, context)
+    assert found.comparison.verdict == "crash"
+    *_, way = respellings(found, tmp_path / "respelled", request, context)
+    assert way.accepted
+    assert "resizes as products with matrices" in way.edit
+    assert way.found is not None
+    assert way.found.comparison.verdict == "agree"

@@ -38,7 +38,7 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     (ATTRIBUTE, r"\"?(?P<value>\w+)\"? (?P<attribute>auto_pad) is not implemented"),
     (ATTRIBUTE, r"(?P<operator>\w*(?:Pool|Conv)\w*) with (?P<attribute>non[- ]symmetric\w* padding)"),
     # TFLiteConverter
-    (OPERATOR, r"'(?P<operator>tf\.\w+)' op is neither a c"),
+    (OPERATOR, r"'(?P<operator>tf\.\w+)' op is neither"),
     (OPERATOR, r"failed to legalize operation '(?P<operator>[\w.]+)'"),
     (ATTRIBUTE, r"'(?P<operator>tfl?\.[\w.]+)' op (?P<attribute>(?:operand|attribute|result)[^\n:]{0,60})"),
     (OPERATOR, r"(?:Custom|Flex) ops: (?P<operator>\w+)"),
