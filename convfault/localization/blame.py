@@ -2,20 +2,21 @@
 
 What it finds: a model whose native runtime answers otherwise than its graph does, run by TVM and evaluated by itself;
 and, by a vote of all runtimes that have it, whether the one layer where that begins is computed or imported wrongly.
-How it arises: a runtime's kernel is wrong (kind ``runtime``), or the importer misread the model (an import defect).
+How it arises: a runtime's kernel is wrong (kind ``runtime``), or its optimization of the graph is, which shows only
+while nobody watches the layers; or the importer misread the model (an import defect).
 Example: an average pooling whose kernel counts the padding although the file says that it does not.
 How it is repaired: another release or another kernel of the runtime; an import defect is a fault of convfault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from convfault.localization import ballot, kernels
+from convfault.localization import ballot, kernels, optimizing
 from convfault.localization.answers import Answer, deviation
 from convfault.localization.ballot import IMPORT, RUNTIME, Ballot
 from convfault.localization.case import Case, Subject
@@ -42,10 +43,14 @@ Replay = Callable[[Subject, str], Sequence[Ballot]]
 
 @dataclass(frozen=True)
 class Vote:
-    """What a model answers to a few pictures: by its native runtime, and by TVM (empty: that could not run it)."""
+    """What a model answers to a few pictures: by its native runtime, and by TVM (empty: that could not run it).
+
+    ``unwatched``: what the native runtime answers to the case's pictures when no layer is watched (empty: not known).
+    """
 
     native: Outputs
     tvm: Outputs
+    unwatched: Outputs = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,14 @@ def verdict(case: Case, effects: Effects, source: Vote, target: Vote, replay: Re
     limit = _limit(case)
     sound = errors["native_vs_native"] is not None and errors["native_vs_native"] <= limit
     notes, suspects, doubts = list[str](), list[Suspect](), list[Doubt]()
+    for name, subject, vote in (("source", case.source, source), ("target", case.target, target)):
+        watched = errors[f"{name}_native_vs_graph"]
+        optimized = _optimized(name, subject, vote, limit) if watched is not None and watched <= limit else None
+        if optimized is not None:
+            notes.append(optimized.explanation.removesuffix("."))
+            suspects.append(optimized)
+    if sound and suspects:
+        return Verdict(RUNTIME, errors, tuple(notes), tuple(suspects))
     for name, subject in (("source", case.source), ("target", case.target)):
         if (errors[f"{name}_native_vs_graph"] or 0.0) > limit:
             tvm = errors[f"{name}_native_vs_tvm"]
@@ -111,6 +124,49 @@ def verdict(case: Case, effects: Effects, source: Vote, target: Vote, replay: Re
     conversion = effects.before.max_abs_error > limit
     blame = CONVERSION if conversion or not notes else RUNTIME if suspects else IMPORT
     return Verdict(blame, errors, tuple(notes), tuple(suspects), tuple(doubts))
+
+
+def _optimized(name: str, subject: Subject, vote: Vote, limit: float) -> Suspect | None:
+    """The suspect of a runtime whose answers are those of its graph only while its layers are watched."""
+    if _has_integers(subject):  # then other kernels round otherwise
+        return None
+    alone = _arranged(subject, vote.unwatched)
+    error = _error(alone, subject.outputs)
+    if error is None or not error > limit:
+        return None
+    row = max(range(len(alone[0])), key=lambda at: max(_gap(a[at], b[at]) for a, b in _pairs(alone, subject.outputs)))
+    expected = [subject.trace.read(output, row, row + 1) for output in subject.trace.outputs]
+    found = optimizing.guilty(subject, row, expected, limit)
+    framework = {"onnx": "onnxruntime"}.get(subject.model.framework, subject.model.framework)
+    who = f"{framework}'s {found}" if found is not None else f"{framework}'s own optimization of the graph"
+    gone = (
+        f", which does away with {', '.join(repr(node) for node in found.nodes[:3])}" if found and found.nodes else ""
+    )
+    layers = [layer.id for node in (found.nodes if found else ()) for layer in subject.graph.by_native(node)]
+    place = layers[0] if layers else None
+    return Suspect(
+        kind="runtime",
+        cause="optimization",
+        explanation=f"The {name}'s runtime answers otherwise, by up to {error:.2g}, than it does when every layer is "
+        f"watched: {who} changes what the model computes{gone}.",
+        suggestion=f"Run it without that optimization, or by another release of {framework}, and report it there.",
+        source=place if name == "source" else None,
+        target=place if name == "target" else None,
+        source_location=found.nodes[0] if found and found.nodes and name == "source" else None,
+        target_location=found.nodes[0] if found and found.nodes and name == "target" else None,
+        attribute=found.name or found.level if found is not None else None,
+        evidence={"unwatched_error": error}
+        | ({"level": found.level, "optimizer": found.name, "nodes": list(found.nodes)} if found else {}),
+        confidence=SURE,
+    )
+
+
+def _pairs(one: Outputs, other: Outputs) -> Iterator[tuple[Array, Array]]:
+    return ((a, b) for a, b in zip(one, other, strict=True) if a.shape == b.shape)
+
+
+def _gap(a: Array, b: Array) -> float:
+    return float(np.abs(np.asarray(a, np.float64) - b).max(initial=0.0))
 
 
 def acquitted(found: Verdict, suspects: Sequence[Suspect], effects: Effects) -> tuple[Verdict, list[Suspect], Effects]:
@@ -135,7 +191,7 @@ def _kernel(
     name: str, subject: Subject, like_tvm: bool, replay: Replay | None
 ) -> tuple[str, Suspect | None, Doubt | None]:
     """What is known of a model whose native answers its graph does not reproduce."""
-    if any(np.issubdtype(np.dtype(encoding.dtype), np.integer) for encoding in subject.graph.encodings.values()):
+    if _has_integers(subject):
         inside = any(layer.rounding is not None for layer in subject.graph)
         told = f"the {name}'s runtime computes with integers, which its graph follows up to "
         told += "a step of theirs" if inside else "what its kernels round on the way"
@@ -157,6 +213,10 @@ def _kernel(
         note = f"TVM reproduces the {name}'s native run, its canonical graph does not, first at '{doubt.place}'"
         return note, None, doubt
     return _wrong_kernel(subject, doubt, error)
+
+
+def _has_integers(subject: Subject) -> bool:
+    return any(np.issubdtype(np.dtype(encoding.dtype), np.integer) for encoding in subject.graph.encodings.values())
 
 
 def _misread(subject: Subject, doubt: Doubt) -> str:

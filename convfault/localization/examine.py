@@ -128,7 +128,8 @@ def examine(
     with stages.stage("measure effects", len(suspects)) as step:
         effects = effect.measured(case, suspects, step)
     with stages.stage("blame"):
-        votes, replay = [_vote(material[side]) for side in SIDES], replayer(material.get("replay"))
+        votes = [_vote(material[side], material["rows"]) for side in SIDES]
+        replay = replayer(material.get("replay"))
         verdict = blame.verdict(case, effects, votes[0], votes[1], replay)
         verdict, suspects, effects = blame.acquitted(verdict, suspects, effects)
     everyone = [*suspects, *verdict.suspects]
@@ -161,12 +162,15 @@ def _hop(record: Mapping[str, Any]) -> Hop:
     return Hop(record["record"], None if found is None else Comparison.from_record(found))
 
 
-def _vote(record: Mapping[str, Any]) -> Vote:
-    """What the native runtime and TVM answer to the pictures that TVM ran."""
+def _vote(record: Mapping[str, Any], chosen: Sequence[int]) -> Vote:
+    """What the native runtime and TVM answer to the pictures that TVM ran, and the former to the ``chosen`` ones."""
     rows, answers = jobs.answers(Path(record["view"]))
     whole = StoredTrace(Path(record["answers"]))
-    native = [np.concatenate([whole.read(name, row, row + 1) for row in rows]) for name in whole.outputs]
-    return Vote(tuple(native), answers)
+    native, unwatched = (
+        tuple(np.concatenate([whole.read(name, row, row + 1) for row in those]) for name in whole.outputs)
+        for those in (rows, chosen)
+    )
+    return Vote(native, answers, unwatched)
 
 
 def replayer(name: str | None) -> blame.Replay | None:

@@ -20,7 +20,13 @@ RUNTIME = {
         "A kernel of the runtime is wrong, or made for speed only; or the model was read wrongly here.",
         "An average pooling whose kernel counts the padding although the file says that it does not.",
         "Take another release or other kernels of the runtime.",
-    )
+    ),
+    "optimization": Cause(
+        "A runtime rewrites the graph before it runs it, and the rewritten graph computes something else.",
+        "An operator is fused into another or taken for a no-op where that changes what is computed.",
+        "onnxruntime fuses a padding with zeros into a maximum pooling, which pads with the lowest value.",
+        "Run the model without the optimization, or by another release of the runtime.",
+    ),
 }
 
 TABLES: Mapping[str, Mapping[str, Cause | Mapping[str, str]]] = {

@@ -121,6 +121,7 @@ TITLES: Mapping[str, str] = {
     "bad_shape": "shapes do not fit",
     # runtime
     "kernel": "a runtime's kernel computes otherwise",
+    "optimization": "a runtime's optimization changes the model",
 }
 """Cause → its title; one without goes by its own words."""
 

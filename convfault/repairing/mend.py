@@ -88,6 +88,10 @@ def _aside(out: Path, number: int) -> Path:
     return folder / out.name
 
 
+OUTSIDE = frozenset({"tool", "runtime"})
+"""Kinds of fault that no edit of the graph undoes: another way to the target, or other words for it, may."""
+
+
 class _Mending:
     def __init__(self, examination: Examination, order: Order, patch: Path, out: Path) -> None:
         self.case, self.order, self.patch, self.out = examination.case, order, patch, out
@@ -110,8 +114,8 @@ class _Mending:
     def _allowed(self, rank: int, suspect: Suspect, effect: Effect) -> bool:
         """Whether a suspect's edit can be tried; the reason is kept where it cannot."""
         chosen = strategy(suspect)
-        if chosen == "tool" or chosen not in self.order.strategies:
-            reason = "" if chosen == "tool" else f"the strategy {chosen} was not asked for"
+        if chosen in OUTSIDE or chosen not in self.order.strategies:
+            reason = "" if chosen in OUTSIDE else f"the strategy {chosen} was not asked for"
         elif suspect.edit is None and not self._beside(suspect):
             reason = without_edit(suspect)
         elif suspect.edit is not None and usable(suspect.edit, self.graph) is None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convfault import process
+from convfault.comparison import AGREE
 from convfault.converters import route as routes
 from convfault.converters.convert import Limits, convert
 from convfault.errors import ConvfaultError, SubjectError
-from convfault.measurement import Measurement
+from convfault.measurement import Measurement, measure_pair
 from convfault.model import Model
-from convfault.preparation import inspected
+from convfault.preparation import following, inspected
 from convfault.repairing import plain_onnx, plain_tensorflow
 from convfault.request import Context, Request
 from convfault.restoring.onward import onward
@@ -104,3 +105,28 @@ def _tried(found: Measurement, number: int, model: Model, edit: str, work: tuple
 
 def _edit(language: Language, words: Sequence[str]) -> str:
     return f"say the {language.title} model in plainer words ({', '.join(words)}), and convert on from there"
+
+
+def unfused(
+    found: Measurement, names: Sequence[str], folder: Path, request: Request, context: Context
+) -> Iterator[Way]:
+    """Say an ONNX target so that onnxruntime leaves it as it is, for each optimizer of ``names`` that changed it."""
+    target = found.pair.target
+    if target is None or target.format != "onnx":
+        return
+    for place, name in enumerate(item for item in names if item in plain_onnx.UNFUSED):
+        edit = f"say the target in words that onnxruntime's {name} leaves alone"
+        path = folder / str(place) / Path(target.path).name
+        path.parent.mkdir(parents=True)
+        try:
+            if not _written(target, ONNX, path, [name]):
+                continue
+            model = following(found.pair.source, inspected(target.at(path), request.target_runtime, context), None)
+            measured = measure_pair(replace(found.pair, target=model), request, context)
+        except ConvfaultError as error:
+            yield Way(edit, False, str(error))
+            continue
+        comparison = measured.comparison
+        agrees = comparison.verdict == AGREE
+        reason = "the target agrees with the source" if agrees else "; ".join(comparison.reasons)
+        yield Way(edit, agrees, reason, measured)

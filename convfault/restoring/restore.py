@@ -72,7 +72,7 @@ class _Restoring:
             self.minutes.findings = investigate(self.found, self.context)
         if (best is not None and best.reached) or refused or "tool" not in self.order.strategies:
             return best
-        return self._upstream() or self._respelled() or self._rerouted() or best
+        return self._unfused() or self._upstream() or self._respelled() or self._rerouted() or best
 
     def _too_large(self, best: Version) -> bool:
         """Whether a result is larger than the budget allows: of a file that is not spared, only a size can tell."""
@@ -96,6 +96,13 @@ class _Restoring:
         """The repair of an intermediate model, converted on."""
         folder = self.folder / "upstream"
         return self._first(upstream.passages(self.found, self._mend, folder, self.request, self.context), folder)
+
+    def _unfused(self) -> Version | None:
+        """The target in words that its runtime's optimization, where that is wrong, leaves alone."""
+        faults = self.minutes.findings.faults
+        names = [str(fault.evidence.get("optimizer")) for fault in faults if fault.cause == "optimization"]
+        folder = self.folder / "unfused"
+        return self._first(respelling.unfused(self.found, names, folder, self.request, self.context), folder)
 
     def _respelled(self) -> Version | None:
         """What a converter makes of a model in plainer words."""

@@ -178,3 +178,30 @@ def test_what_analyzers_suspect_of_a_misread_layer_is_no_fault_of_the_conversion
     assert acquitted(found, [misread], measured(case, [misread]))[0].blame == "import"
     undecided = verdict(case, effects, *votes, replay=lambda subject, layer: [])
     assert acquitted(undecided, [misread, other], effects)[1] == [misread, other]
+
+
+def unwatched(case: Case, off: float) -> blame.Verdict:
+    """The target's runtime answers otherwise by ``off`` when its layers are not watched."""
+    votes = [
+        Vote(subject.outputs, (computed(subject),), (subject.outputs[0] + np.float32(error),))
+        for subject, error in ((case.source, 0.0), (case.target, off))
+    ]
+    return verdict(case, measured(case, []), *votes, replay=never)
+
+
+def test_a_runtime_that_answers_otherwise_when_nobody_watches_optimizes_wrongly() -> None:
+    found = unwatched(told(network(), network()), 0.5)
+    (suspect,) = found.suspects
+    assert (found.blame, suspect.kind, suspect.cause) == (blame.RUNTIME, "runtime", "optimization")
+    assert "target's runtime answers otherwise, by up to 0.5" in suspect.explanation
+    assert found.notes == (suspect.explanation.removesuffix("."),)
+
+
+def test_a_runtime_that_answers_alike_when_nobody_watches_is_not_blamed() -> None:
+    found = unwatched(told(network(), network()), 1e-9)
+    assert (found.blame, found.suspects) == (None, ())
+
+
+def test_a_graph_that_does_not_say_what_the_watched_layers_give_proves_no_wrong_optimization() -> None:
+    found = unwatched(told(network(), network(), off=0.25, source_off=0.25), 0.5)
+    assert all(suspect.cause != "optimization" for suspect in found.suspects)

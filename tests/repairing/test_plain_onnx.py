@@ -21,6 +21,7 @@ from convfault.repairing.plain_onnx import (
     of_opset,
     trimmed,
 )
+from tests.localization.test_optimizing import PICTURES, expected, pooled
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -167,3 +168,22 @@ def test_a_model_that_is_too_large_for_one_message_is_refused(tmp_path: Path, mo
     monkeypatch.setattr(plain_onnx, "LARGEST", 10)
     with pytest.raises(UsageError, match="not rewritten"):
         plain_onnx.run(str(tmp_path / "model.onnx"), str(tmp_path / "plain.onnx"), [])
+
+
+@pytest.mark.parametrize(("value", "operator", "fused"), [(0.0, "MaxPool", True), (0.0, "AveragePool", False)])
+def test_zeros_round_a_maximum_pooling_are_said_so_that_onnxruntime_does_not_fuse_them(
+    tmp_path: Path, value: float, operator: str, fused: bool
+) -> None:
+    model = pooled(tmp_path / "model.onnx", value, operator)
+    words = plain_onnx.run(model.path, str(tmp_path / "plain.onnx"), ["Pad_Fusion"])
+    assert words == (["Pad_Fusion"] if fused else [])
+    answers = [optimized(str(tmp_path / name)) for name in ("model.onnx", "plain.onnx")]
+    reference = expected(model)
+    np.testing.assert_allclose(answers[1], reference, atol=1e-6)
+    assert np.allclose(answers[0], reference, atol=1e-6) is not fused
+
+
+def optimized(path: str) -> np.ndarray:
+    import onnxruntime
+
+    return np.asarray(onnxruntime.InferenceSession(path).run(None, {"x": PICTURES[:1]})[0])

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convfault.cache import Cache
+from convfault.investigation import investigate
 from convfault.measurement import measure
 from convfault.request import Context, Request
-from convfault.restoring.respelling import respellings
+from convfault.restoring.respelling import respellings, unfused
 from convfault.restoring.way import Way
+from tests.localization.test_optimizing import PICTURES, pooled
 from tests.restoring import fakes
 
 Tried = Callable[[Path], list[Way]]
@@ -80,3 +83,19 @@ def test_a_keras_model_that_tflite_has_no_words_for_is_said_in_plainer_ones(stor
     assert "resizes as products with matrices" in way.edit
     assert way.found is not None
     assert way.found.comparison.verdict == "agree"
+
+
+def test_a_target_that_its_runtime_optimizes_wrongly_is_said_otherwise(store: Cache, tmp_path: Path) -> None:
+    source, target = pooled(tmp_path / "source.onnx", 1e-30), pooled(tmp_path / "target.onnx")
+    np.savez(tmp_path / "data.npz", images=PICTURES)
+    request = Request(source.path, target.path, data=str(tmp_path / "data.npz"))
+    context = Context(store)
+    found = measure(request, context)
+    assert found.comparison.verdict == "differ"
+    (fault,) = investigate(found, context).faults
+    assert (fault.kind, fault.cause, fault.target_location) == ("runtime", "optimization", "border")
+    (way,) = unfused(found, [fault.evidence["optimizer"]], tmp_path / "unfused", request, context)
+    assert way.accepted
+    assert way.found is not None
+    assert way.found.comparison.verdict == "agree"
+    assert list(unfused(found, ["ConvBNFusion"], tmp_path / "other", request, context)) == []
