@@ -32,7 +32,8 @@ OPTIMIZERS = (
     "BiasGeluFusion", "FastGeluFusion", "QuickGeluFusion", "LayerNormFusionL1", "LayerNormFusionL2",
     "SimplifiedLayerNormFusion", "SkipLayerNormFusion", "AttentionFusion", "EmbedLayerNormFusion",
     "GatherToSplitFusion", "GatherToSliceFusion", "DynamicQuantizeMatMulFusion", "MatMulIntegerToFloatFusion",
-    "BiasSoftmaxFusion", "NchwcTransformer", "NhwcTransformer", "Level1_RuleBasedTransformer", "Level2_RuleBasedTransformer",
+    "BiasSoftmaxFusion", "NchwcTransformer", "NhwcTransformer", "Level1_RuleBasedTransformer",
+    "Level2_RuleBasedTransformer",
 )  # fmt: skip
 """Names by which onnxruntime can be told to leave an optimizer out; those that a release lacks do nothing."""
 

@@ -108,6 +108,15 @@ def test_a_border_before_the_first_change_of_layout_gets_channels_last() -> None
     assert only(graph, "pad")["padding"] == ((0, 0), (1, 1), (1, 1), (0, 0))
 
 
+@pytest.mark.parametrize(("kind", "shape"), [("broadcast", (14, 4)), ("reshape", (1, 4)), ("reshape", (2, 2))])
+def test_a_constant_has_no_axis_of_pictures(kind: str, shape: tuple[int, ...]) -> None:
+    sketch = Sketch(*shape)
+    made = sketch.layer(kind, sketch.constant([1.0, 2.0, 3.0, 4.0]), shape)
+    graph = simplified(sketch.ending(sketch.layer("power", (sketch.source, made), shape)))
+    found = only(graph, "constant").parameters["values"].values
+    np.testing.assert_array_equal(found, np.resize([1.0, 2.0, 3.0, 4.0], shape))
+
+
 def test_constants_turn_with_the_layer_that_they_are_added_to() -> None:
     sketch = Sketch(1, 4, 6, 5)
     x = channels_first_block(sketch, sketch.source)

@@ -8,7 +8,7 @@ import numpy as np
 
 from convfault.relax import evaluate
 from convfault.relax.draft import Draft, Rule
-from convfault.relax.graph import Layer, Parameter
+from convfault.relax.graph import Array, Layer, Parameter
 
 UNFOLDED = frozenset({"input", "constant", "opaque"})
 
@@ -22,10 +22,23 @@ def fold_constants(draft: Draft, layer: Layer) -> Layer | None:
         return None
     parameters = [source.parameters["values"] for source in sources]
     arrays = [parameter.values for parameter in parameters]
-    values = np.asarray(evaluate.cut(layer, arrays[0]) if layer.kind == "slice" else evaluate.evaluate(layer, arrays))
+    values = np.asarray(_computed(layer, arrays))
+    if values.size != int(np.prod(layer.shape)):  # of a kind that takes its first axis for the pictures
+        return None
     native = tuple(dict.fromkeys(name for parameter in parameters for name in parameter.native))
     merged = {"values": Parameter(values.reshape(layer.shape), native)}
     return replace(layer, kind="constant", inputs=(), hyperparameters={}, parameters=merged)
+
+
+def _computed(layer: Layer, arrays: list[Array]) -> Array:
+    """What the layer makes of constants, which have no axis of pictures."""
+    if layer.kind == "slice":
+        return evaluate.cut(layer, arrays[0])
+    if layer.kind == "broadcast":
+        return np.broadcast_to(arrays[0], layer.shape)
+    if layer.kind == "reshape":
+        return arrays[0].reshape(layer.shape)
+    return evaluate.evaluate(layer, arrays)
 
 
 def _is_identity(draft: Draft, layer: Layer) -> bool:
