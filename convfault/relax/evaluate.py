@@ -198,7 +198,9 @@ def _pad(layer: Layer, inputs: Sequence[Array]) -> Array:
 
 
 def _broadcast(layer: Layer, inputs: Sequence[Array]) -> Array:
-    shape = layer.shape if inputs[0].shape[:1] in {(), (1,)} else (inputs[0].shape[0], *layer.shape[1:])
+    given = inputs[0].shape
+    whole = len(given) < len(layer.shape) or given[0] == 1
+    shape = layer.shape if whole else (given[0], *layer.shape[1:])
     return np.broadcast_to(inputs[0], shape)
 
 

@@ -128,10 +128,11 @@ def test_a_normalization_put_into_the_target_is_named_by_its_layer(tmp_path: Pat
         (np.array([2.0, 3.0, 0.5]), np.array([0.3, 0.0, -0.1]), ""),
     ],
 )
-def test_a_normalization_of_what_no_convention_made_is_told_from_the_fit(
-    tmp_path: Path, gain: Any, offset: Any, cause: str
+@pytest.mark.parametrize(("scale", "mean"), [(1 / 173, (0.2,) * 3), (1.0, (0.0,) * 3)])
+def test_a_normalization_too_many_is_told_from_the_fit_whatever_made_the_pictures(
+    tmp_path: Path, gain: Any, offset: Any, cause: str, scale: float, mean: Any
 ) -> None:
-    graph, odd = network(), Preprocessing(size=(inputs.SIZE, inputs.SIZE), scale=1 / 173, mean=(0.2,) * 3)
+    graph, odd = network(), Preprocessing(size=(inputs.SIZE, inputs.SIZE), scale=scale, mean=mean)
     made = case(tmp_path, graph, normalized_inside(graph, gain, offset), odd)
     suspect = only(analyzer.examine(made))
     assert suspect.cause == f"{cause}_normalization".lstrip("_")

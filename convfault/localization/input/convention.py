@@ -170,10 +170,10 @@ def cause(before: Reading, behind: Reading, correction: Correction) -> str:
     if not correction.keeps_order:
         return "channel_order"
     raw = [reading.convention is not None and reading.convention.is_raw for reading in (before, behind)]
-    if raw == [True, False] and np.abs(correction.shift).max() > 0:
-        return "missing_normalization"
     if raw == [False, True] or _normalizes(correction):
         return "double_normalization"
+    if raw == [True, False] and behind.convention is not None and np.abs(correction.shift).max() > 0:
+        return "missing_normalization"
     moved = float(np.abs(correction.shift).max()) > NEAR * float(np.abs(correction.scale).max())
     scaled = float(np.abs(correction.scale - 1).max()) > NEAR
     if scaled and moved:
