@@ -223,8 +223,9 @@ def _names(fault: Mapping[str, Any], side: str) -> set[str]:
 
 
 def _unscoped(names: Iterable[str]) -> set[str]:
-    """Without the functions around a node: TensorFlow wraps a graph in more of them each time that it is saved."""
-    return {re.sub(r"^((Stateful)?PartitionedCall/)+", "", name) for name in names}
+    """Without the functions around a node, which TensorFlow wraps a graph in each time that it is saved, and without
+    the number of a node's only output."""
+    return {re.sub(r"^((Stateful)?PartitionedCall/)+|:0$", "", name) for name in names}
 
 
 def _missing(fault: Mapping[str, Any]) -> set[str]:
