@@ -170,3 +170,12 @@ def test_a_constant_that_two_layers_share_changes_for_one_of_them_only(tmp_path:
     found = [layer.parameters["weights"].values for layer in mended if layer.kind == "convolution"]
     assert np.array_equal(found[0], first.parameters["weights"].values * 2)
     assert np.array_equal(found[1], first.parameters["weights"].values)
+
+
+def test_a_product_where_the_graph_has_a_convolution_is_not_solved_and_raises_nothing() -> None:
+    random = np.random.default_rng(2)
+    site = Site(random.standard_normal((6, 4)), np.zeros(4), put_weights=lambda values: [Put(NODE, 1, values)])
+    weights, bias = (random.standard_normal(shape) for shape in ((1, 1, 6, 4), (4,)))
+    parameters = {"weights": Parameter(weights), "bias": Parameter(bias)}
+    layer = Layer("c", "convolution", ("x",), (1, 4, 4, 4), hyperparameters={"groups": 1}, parameters=parameters)
+    assert solve(site, layer, {"weights": weights * 2, "bias": bias}) is None

@@ -195,7 +195,7 @@ def _depth(layer: Layer, weights: Array) -> int:
         return int(weights.shape[0])
     if layer.kind == "transposed_convolution":
         return int(weights.shape[3])
-    return int(weights.shape[2]) * int(layer["groups"])
+    return int(weights.shape[-2]) * int(layer["groups"])  # (H, W, C / groups, filters), or a product's (C, filters)
 
 
 def _summed(layer: Layer, weights: Array) -> tuple[int, ...]:
