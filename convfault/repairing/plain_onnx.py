@@ -21,20 +21,24 @@ LARGEST = 2**31 - 2**20
 
 
 def run(path: str, out: str, words: list[str]) -> list[str]:
-    """Job: write the model at ``path`` to ``out`` after the ``SPELLINGS`` or ``UNFUSED`` of these words; those that did
-    something.
+    """Job: write the model at ``path`` to ``out`` after the ``SPELLINGS`` of these words; those that did something.
 
     Raises ``UsageError`` for a model above 2 GiB, and what the rewritings raise.
     """
+    return said(path, out, {word: SPELLINGS[word] for word in words})
+
+
+def said(path: str, out: str, spellings: Mapping[str, Callable[[Any], Any]]) -> list[str]:
+    """Write the model at ``path`` to ``out`` after each of the spellings; the names of those that did something."""
     import onnx
 
     if Path(path).stat().st_size > LARGEST:
         raise UsageError("a model above 2 GiB is not rewritten")
     model = onnx.load(path)
     done = []
-    for word in words:
+    for word, spell in spellings.items():
         before = model.SerializeToString()
-        model = {**SPELLINGS, **UNFUSED}[word](model)
+        model = spell(model)
         if model.SerializeToString() != before:
             done.append(word)
     onnx.checker.check_model(model)
@@ -72,7 +76,7 @@ def explicit_paddings(model: Any) -> Any:
     found.CopyFrom(model)
     shapes = _shapes(model)
     for node in found.graph.node:
-        attributes = _attributes(node)
+        attributes = attributes_of(node)
         mode = attributes.get("auto_pad", b"NOTSET").decode()
         if node.op_type not in WINDOWED or mode == "NOTSET":
             continue
@@ -129,7 +133,7 @@ def trimmed(model: Any) -> Any:
     found = onnx.ModelProto()
     found.CopyFrom(model)
     for node in found.graph.node:
-        attributes = _attributes(node)
+        attributes = attributes_of(node)
         more, pads = attributes.get("output_padding", ()), list(attributes.get("pads", ()))
         if node.op_type != "ConvTranspose" or not any(more) or len(pads) != 2 * len(more):
             continue
@@ -182,32 +186,6 @@ TRIALS: tuple[tuple[str, ...], ...] = (
 """What is tried, the mildest first; what changes how the model is called comes last."""
 
 
-def tiny_paddings(model: Any) -> Any:
-    """With paddings by next to nothing instead of zero, which onnxruntime does not fuse into what reads them."""
-    import onnx
-
-    found = onnx.ModelProto()
-    found.CopyFrom(model)
-    values = {item.name: onnx.numpy_helper.to_array(item) for item in found.graph.initializer}
-    poolings = {name for node in found.graph.node if node.op_type == "MaxPool" for name in node.input}
-    for node in found.graph.node:
-        if node.op_type != "Pad" or _attributes(node).get("mode", b"constant") != b"constant" or len(node.input) < 2:
-            continue
-        given = node.input[2] if len(node.input) > 2 else ""
-        if not poolings.isdisjoint(node.output) and not np.any(values.get(given, 0)):
-            name = f"{node.output[0]}/next_to_zero"
-            found.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(TINY, np.float32), name))
-            inputs = [*node.input[:2], name, *node.input[3:]]
-            del node.input[:]
-            node.input.extend(inputs)
-    return found
-
-
-TINY = 1e-30
-UNFUSED: Mapping[str, Callable[[Any], Any]] = {"Pad_Fusion": tiny_paddings}
-"""By optimizer of onnxruntime: the same in words that it leaves alone."""
-
-
 def _older(node: Any, own: int, version: int, values: Mapping[str, Any]) -> None:
     """Turn a node into one of an older version, in place."""
     import onnx
@@ -243,7 +221,7 @@ def _constants(model: Any) -> dict[str, Any]:
 
     found = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
     for node in model.graph.node:
-        value = _attributes(node).get("value") if node.op_type == "Constant" else None
+        value = attributes_of(node).get("value") if node.op_type == "Constant" else None
         if value is not None:
             found[node.output[0]] = onnx.numpy_helper.to_array(value)
     return found
@@ -260,7 +238,7 @@ def _shapes(model: Any) -> Mapping[str, tuple[int, ...]]:
     return found
 
 
-def _attributes(node: Any) -> dict[str, Any]:
+def attributes_of(node: Any) -> dict[str, Any]:
     import onnx
 
     return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
@@ -290,7 +268,7 @@ def _even(node: Any, shapes: Mapping[str, Any], graph: Any) -> Iterator[Any]:
     """The node itself, or padding, an average without padding, and what makes up for the zeros in it."""
     import onnx
 
-    attributes = _attributes(node)
+    attributes = attributes_of(node)
     pads = list(attributes.get("pads", ()))
     half = len(pads) // 2
     sides = shapes.get(node.input[0], ())[2:] if node.input else ()

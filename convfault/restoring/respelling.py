@@ -14,7 +14,7 @@ from convfault.errors import ConvfaultError, SubjectError
 from convfault.measurement import Measurement, measure_pair
 from convfault.model import Model
 from convfault.preparation import following, inspected
-from convfault.repairing import plain_onnx, plain_tensorflow
+from convfault.repairing import plain_onnx, plain_tensorflow, unfused_onnx
 from convfault.request import Context, Request
 from convfault.restoring.onward import onward
 from convfault.restoring.way import Way
@@ -36,6 +36,7 @@ ONNX = Language("ONNX", "convfault.repairing.plain_onnx:run", plain_onnx.TRIALS,
 TENSORFLOW = Language(
     "TensorFlow", "convfault.repairing.plain_tensorflow:run", plain_tensorflow.TRIALS, "plain_saved_model"
 )
+UNFUSED = Language("ONNX", "convfault.repairing.unfused_onnx:run", (), "plain.onnx")
 LANGUAGES: Mapping[str, Language] = {
     "onnx": ONNX,
     "saved_model": TENSORFLOW,
@@ -114,12 +115,12 @@ def unfused(
     target = found.pair.target
     if target is None or target.format != "onnx":
         return
-    for place, name in enumerate(item for item in names if item in plain_onnx.UNFUSED):
+    for place, name in enumerate(item for item in names if item in unfused_onnx.UNFUSED):
         edit = f"say the target in words that onnxruntime's {name} leaves alone"
         path = folder / str(place) / Path(target.path).name
         path.parent.mkdir(parents=True)
         try:
-            if not _written(target, ONNX, path, [name]):
+            if not _written(target, UNFUSED, path, [name]):
                 continue
             model = following(found.pair.source, inspected(target.at(path), request.target_runtime, context), None)
             measured = measure_pair(replace(found.pair, target=model), request, context)

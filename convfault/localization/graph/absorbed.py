@@ -16,6 +16,7 @@ from convfault.localization.aligning.alignment import Match
 from convfault.localization.case import Case
 from convfault.localization.graph.pairing import Pairing
 from convfault.localization.graph.regions import Region, regions
+from convfault.localization.parameters.batch_norm import Normalization
 from convfault.relax.fingerprint import distance
 from convfault.relax.graph import Array, Layer, Parameter
 from convfault.relax.kinds import LINEAR
@@ -65,6 +66,15 @@ def refolded(pairing: Pairing, region: Region) -> bool:
         return False
     parameters = {name: Parameter(values) for name, values in folded(apart, affine).items()}
     return distance(replace(apart, parameters=parameters), other) <= EXPLAINED
+
+
+def is_left_normalization(missing: Layer, extra: Layer) -> bool:
+    """Whether the extra scale and shift are the normalization that stands behind the missing layer in its model."""
+    normalization = Normalization.of(missing)
+    if normalization is None or missing.kind not in LINEAR or extra.kind != "affine":
+        return False
+    values = [(extra.parameters[name].values, getattr(normalization, name)) for name in ("scale", "shift")]
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in values)
 
 
 def _beside(pairing: Pairing, region: Region) -> Iterator[tuple[Match, bool]]:

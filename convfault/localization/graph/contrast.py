@@ -6,15 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
+from convfault.localization.graph.absorbed import is_left_normalization
 from convfault.localization.graph.pairing import CLOSE, Pairing
 from convfault.localization.graph.regions import Region
-from convfault.localization.parameters.batch_norm import Normalization
 from convfault.relax import fingerprint
 from convfault.relax.graph import Layer
 from convfault.relax.imported import UnsupportedOperator
-from convfault.relax.kinds import LINEAR, POINTWISE, REDUCTIONS
+from convfault.relax.kinds import POINTWISE, REDUCTIONS
 
 SOFTMAX = frozenset({"softmax", "log_softmax"})
 REORDERING = frozenset({"transpose", "reshape"})
@@ -231,7 +229,7 @@ def _exchange(contrast: Contrast) -> str | None:
         return "rewired"
     if missing and extra:
         if len(missing) == len(extra) == 1:
-            if _is_left_normalization(missing[0], extra[0]):
+            if is_left_normalization(missing[0], extra[0]):
                 return "missing_node"
             return "wrong_operator" if missing[0].kind != extra[0].kind else "changed_node"
         return "replaced_nodes"
@@ -240,15 +238,6 @@ def _exchange(contrast: Contrast) -> str | None:
     if extra:
         return "extra_node"
     return "misplaced_node" if [a.kind for a in contrast.missing] != [b.kind for b in contrast.extra] else "rewired"
-
-
-def _is_left_normalization(missing: Layer, extra: Layer) -> bool:
-    """Whether the extra scale and shift are the normalization that stands behind the missing layer in its model."""
-    normalization = Normalization.of(missing)
-    if normalization is None or missing.kind not in LINEAR or extra.kind != "affine":
-        return False
-    values = [(extra.parameters[name].values, getattr(normalization, name)) for name in ("scale", "shift")]
-    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in values)
 
 
 def _elsewhere(contrast: Contrast) -> bool:
