@@ -44,28 +44,28 @@ def absorbing(pairing: Pairing, region: Region) -> Iterator[Match]:
             yield match
 
 
-def refolded(pairing: Pairing, region: Region) -> bool:
-    """Whether the region is only a scale and shift that the other side has folded into the layer before.
+def refolded(pairing: Pairing, region: Region) -> Match | None:
+    """The layer before, where the region is only a scale and shift that the other side has folded into it.
 
     Something else reads that layer as well, an output say, which keeps the scale from being folded on this side.
     """
     sides = (pairing.source, region.missing), (pairing.target, region.extra)
     if len(region.missing) + len(region.extra) != 1:
-        return False
+        return None
     graph, (name,) = next(side for side in sides if side[1])
     affine = graph[name]
     matches = pairing.to_target if graph is pairing.source else pairing.to_source
     if affine.kind != "affine" or affine.inputs[0] not in matches:
-        return False
+        return None
     match = matches[affine.inputs[0]]
     apart = graph[affine.inputs[0]]
     other = pairing.target[match.target] if graph is pairing.source else pairing.source[match.source]
     if apart.kind not in LINEAR or other.kind != apart.kind or match.order is not None:
-        return False
+        return None
     if not all({"weights", "bias"} <= layer.parameters.keys() for layer in (apart, other)):
-        return False
+        return None
     parameters = {name: Parameter(values) for name, values in folded(apart, affine).items()}
-    return distance(replace(apart, parameters=parameters), other) <= EXPLAINED
+    return match if distance(replace(apart, parameters=parameters), other) <= EXPLAINED else None
 
 
 def is_left_normalization(missing: Layer, extra: Layer) -> bool:

@@ -52,10 +52,13 @@ class Examination:
     def __init__(self, case: Case, pairing: Pairing) -> None:
         self.case, self.pairing = case, pairing
         self.spelling = Spelling(case, pairing)
+        self.regions = regions(pairing)
+        apart = {region: refolded(pairing, region) for region in self.regions}
+        self.apart = {region: match.target for region, match in apart.items() if match is not None}
 
     def suspects(self) -> Iterator[Suspect]:
         """Regions that are near each other are looked at in pairs first: a layer that moved leaves two."""
-        contrasts = {number: Contrast(self.pairing, item) for number, item in enumerate(regions(self.pairing))}
+        contrasts = {number: Contrast(self.pairing, item) for number, item in enumerate(self.regions)}
         for first, second in combinations(tuple(contrasts), 2):
             if first in contrasts and second in contrasts and near(contrasts[first], contrasts[second]):
                 pair = contrasts[first], contrasts[second]
@@ -65,7 +68,7 @@ class Examination:
                 if error > 0 and first not in contrasts:
                     yield self._misplaced(*pair, error)
         for contrast in contrasts.values():
-            if self._is_claimed(contrast) or refolded(self.pairing, contrast.region):
+            if self._is_claimed(contrast) or contrast.region in self.apart:
                 continue
             error = self._error(contrast)
             if error > 0:
@@ -144,6 +147,8 @@ class Examination:
         """With the source's weights where the target's took a scale from the region."""
         parts = [edit]
         for match in absorbing(self.pairing, contrast.region):
+            if match.target in self.apart.values():  # its scale stands behind it still
+                continue
             parameters = self.pairing.source[match.source].parameters
             parts.append(SetParameters(match.target, {name: item.values for name, item in parameters.items()}))
         return Together(tuple(parts)) if len(parts) > 1 else edit
