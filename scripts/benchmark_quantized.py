@@ -32,12 +32,13 @@ def main(flags: Sequence[str]) -> None:
     """Run what is not on disk yet, and write both files."""
     parser = argparse.ArgumentParser(prog="scripts/benchmark quantized", description=__doc__)
     parser.add_argument("--models", default="mobilenetv2,inceptionv3,resnet101")
+    parser.add_argument("--routes", default=",".join(ROUTES), help="of these float routes")
     parser.add_argument("--limit", type=int, default=1000, help="pictures")
     parser.add_argument("--work", type=Path, default=ROOT / "quantized-benchmark")
     arguments = parser.parse_args(flags)
     arguments.work.mkdir(parents=True, exist_ok=True)
     for model in arguments.models.split(","):
-        for route in ROUTES:
+        for route in arguments.routes.split(","):
             for way in WAYS:
                 place = arguments.work / f"{re.sub('[^a-z0-9]+', '-', f'{model} {route} {way}')}.json"
                 if not place.exists():
@@ -45,7 +46,7 @@ def main(flags: Sequence[str]) -> None:
                     place.write_text(json.dumps(found, indent=1) + "\n")
                     print(row(found), flush=True)
     done = [json.loads(path.read_text()) for path in sorted(arguments.work.glob("*.json"))]
-    command = f"scripts/benchmark quantized --models {arguments.models} --limit {arguments.limit}"
+    command = f"scripts/benchmark quantized --limit {arguments.limit}"
     results = {"machine": machine(), "command": command, "repairs": done}
     text = json.dumps(results, indent=1).replace(str(Path.home()), "~")
     (ROOT / "benchmarks/quantized.json").write_text(text + "\n")
