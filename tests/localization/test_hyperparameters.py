@@ -310,3 +310,20 @@ def cropped(side: int, padding: Any) -> Graph:
     part = sketch.layer("slice", sketch.source, (1, side, side, 4), **bounds)
     last = sketch.convolution(part, filters=4, padding=padding, strides=(2, 2))
     return sketch.graph_of(sketch.layer("mean", last, (1, 1, 1, 4), axes=(1, 2), keepdims=True))
+
+
+@pytest.mark.parametrize("padding", [((0, 1), (0, 1)), ((1, 1), (1, 1))])
+def test_a_wrong_stride_is_one_fault_whose_cure_pads_what_follows_as_the_source_does(padding: Any) -> None:
+    source, target = (canonical.normalized(strided(step, padding)) for step in (2, 1))
+    case = case_of(source, target, "tf")
+    (suspect,) = examine(case)
+    assert suspect.cause == "strides"
+    assert cured(case, [suspect])
+
+
+def strided(step: int, padding: Any) -> Graph:
+    """A convolution at some stride without padding, then one at stride 2 that is padded."""
+    sketch = Sketch(1, 16, 16, 4)
+    first = sketch.convolution(sketch.source, filters=4, padding=((0, 0), (0, 0)), strides=(step, step))
+    last = sketch.convolution(first, filters=4, padding=padding, strides=(2, 2))
+    return sketch.graph_of(sketch.layer("mean", last, (1, 1, 1, 4), axes=(1, 2), keepdims=True))

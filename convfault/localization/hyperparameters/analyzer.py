@@ -31,7 +31,7 @@ from convfault.localization.hyperparameters.causes import CAUSES, OTHER
 from convfault.localization.hyperparameters.padding_layers import padded_apart
 from convfault.localization.hyperparameters.plain import plain_attributes, reshaped
 from convfault.localization.hyperparameters.steepness import steepness
-from convfault.localization.hyperparameters.windows import window_attributes
+from convfault.localization.hyperparameters.windows import padded_alike, window_attributes
 from convfault.localization.parameters.analyzer import findings, suspect_of
 from convfault.localization.parameters.origins import Origins
 from convfault.localization.suspect import Suspect
@@ -137,15 +137,17 @@ def _cured(case: Case, source: Layer, target: Layer, attribute: Attribute) -> _F
 
 
 def _followers(case: Case, target: Layer) -> tuple[Edit, ...]:
-    """The shapes behind a layer whose shape changes, as the source has them."""
+    """The source's shapes behind a layer whose shape changes, and its paddings where one rule pads both sides."""
     graph, found = case.target.graph, []
     for name in graph.descendants({target.id}) - {target.id}:
         match = case.alignment.to_source.get(name)
         if match is None:
             continue
-        shape = case.source.graph[match.source].shape
-        if len(shape) == len(graph[name].shape) and shape[1:] != graph[name].shape[1:]:
-            found.append(SetHyperparameters(name, {}, shape))
+        source = case.source.graph[match.source]
+        if len(source.shape) == len(graph[name].shape) and source.shape[1:] != graph[name].shape[1:]:
+            padded = source.kind in WINDOWED and padded_alike(case, source, graph[name])
+            values = {"padding": source["padding"]} if padded else {}
+            found.append(SetHyperparameters(name, values, source.shape))
     return tuple(sorted(found, key=lambda edit: graph.position(edit.layer)))
 
 

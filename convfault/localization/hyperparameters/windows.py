@@ -31,10 +31,10 @@ SAME_OR_VALID = frozenset({"tf", "keras", "tflite"})
 
 def window_attributes(case: Case, source: Layer, target: Layer) -> Iterator[Attribute]:
     """The attributes in which two layers of one windowed kind differ."""
-    as_written = _written(source) == _written(target)
+    alike = padded_alike(case, source, target)
     source, target = _effective(case.source.graph, source), _effective(case.target.graph, target)
     names = [name for name in GEOMETRY if _differs(source, target, name)]
-    if names and not (names == ["padding"] and _same_at_other_size(case, source, target, as_written)):
+    if names and not (names == ["padding"] and alike):
         yield _geometry(case, source, target)
     if _differs(source, target, "groups"):
         yield _groups(source, target)
@@ -45,6 +45,16 @@ def window_attributes(case: Case, source: Layer, target: Layer) -> Iterator[Attr
             yield _counting(source, target)
         elif _differs(source, target, "uncounted"):
             yield _counting_beyond(source, target)
+
+
+def padded_alike(case: Case, source: Layer, target: Layer) -> bool:
+    """Whether two layers of one windowed kind differ in their padding only because their pictures are of other sizes,
+    which is an earlier layer's fault: one rule pads both."""
+    if source.kind != target.kind or source.kind == "transposed_convolution":
+        return False
+    as_written = _written(source) == _written(target)
+    source, target = _effective(case.source.graph, source), _effective(case.target.graph, target)
+    return _differs(source, target, "padding") and _same_at_other_size(case, source, target, as_written)
 
 
 def _effective(graph: Graph, layer: Layer) -> Layer:
@@ -63,7 +73,7 @@ def _effective(graph: Graph, layer: Layer) -> Layer:
 def _same_at_other_size(case: Case, source: Layer, target: Layer, as_written: bool) -> bool:
     """Whether windows over pictures of different sizes, which is an earlier layer's fault, are padded by one rule."""
     sizes = [_input_size(graph, layer) for graph, layer in ((case.source.graph, source), (case.target.graph, target))]
-    if sizes[0] == sizes[1] or source.kind == "transposed_convolution":
+    if sizes[0] == sizes[1]:
         return False
     if as_written:
         return True
