@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timing import CONVFAULT, ROOT, machine
+from timing import CONVFAULT, ROOT, machine, publish
 
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "keras": ".keras", "tf": "", "torch": ".pt2"}
 LONGEST = 160
@@ -42,10 +42,7 @@ def main(flags: Sequence[str]) -> None:
     done = [json.loads(path.read_text()) for path in sorted(arguments.work.glob("*.json"))]
     command = f"scripts/benchmark crashes --models {arguments.models}"
     results = {"machine": machine(), "command": command, "cells": done}
-    text = json.dumps(results, indent=1).replace(str(Path.home()), "~")
-    (ROOT / "benchmarks/crashes.json").write_text(text + "\n")
-    (ROOT / "benchmarks/crashes.md").write_text(table(results))
-    print(table(results))
+    publish("crashes", results, table(results))
 
 
 def found(cell: Mapping[str, Any], limit: int, work: Path) -> dict[str, Any]:

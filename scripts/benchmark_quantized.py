@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark_crashes import told
-from timing import ROOT, machine
+from timing import ROOT, machine, publish
 
 OPTION = "[optimizations=DEFAULT]"
 ROUTES = (
@@ -48,10 +48,7 @@ def main(flags: Sequence[str]) -> None:
     done = [json.loads(path.read_text()) for path in sorted(arguments.work.glob("*.json"))]
     command = f"scripts/benchmark quantized --limit {arguments.limit}"
     results = {"machine": machine(), "command": command, "repairs": done}
-    text = json.dumps(results, indent=1).replace(str(Path.home()), "~")
-    (ROOT / "benchmarks/quantized.json").write_text(text + "\n")
-    (ROOT / "benchmarks/quantized.md").write_text(table(results))
-    print(table(results))
+    publish("quantized", results, table(results))
 
 
 def repaired(model: str, route: str, way: str, limit: int, work: Path) -> dict[str, Any]:

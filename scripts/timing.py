@@ -8,6 +8,7 @@ import platform
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ CONVFAULT = [str(PYTHON), "-m", "convfault"]
 
 def machine() -> dict[str, Any]:
     return {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), "processor": platform.machine()}
+
+
+def publish(name: str, results: Mapping[str, Any], page: str) -> None:
+    """Write benchmarks/``name``.json, without this machine's home folder, and .md; print the page."""
+    text = json.dumps(results, indent=1).replace(str(Path.home()), "~")
+    (ROOT / f"benchmarks/{name}.json").write_text(text + "\n")
+    (ROOT / f"benchmarks/{name}.md").write_text(page)
+    print(page)
 
 
 def timed(command: list[str], **environment: str) -> tuple[float, subprocess.CompletedProcess[str]]:
