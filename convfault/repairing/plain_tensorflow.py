@@ -161,12 +161,10 @@ def _save(definition: Any, function: Any, out: str) -> None:
 
     captured = {inner.name for _, inner in function.graph.captures}
     tensors = [tensor for tensor in function.inputs if tensor.name not in captured]
-    specs = {spec.name: spec for spec in function.structured_input_signature[1].values()}
-    names = [tensor.name.partition(":")[0] for tensor in tensors]
-    keys = [name if name in specs else name.rpartition("_")[2] for name in names]
-    ends = {key: tensor.name for key, tensor in function.structured_outputs.items()}
-    returned = [tensor.name for tensor in function.outputs]
-    order = dict(zip(sorted(ends), returned, strict=True))
+    keys = sorted(
+        function.structured_input_signature[1]
+    )  # a signature's inputs and outputs stand in their names' order
+    order = dict(zip(sorted(function.structured_outputs), (each.name for each in function.outputs), strict=True))
 
     def serve(**given: Any) -> dict[str, Any]:
         table = {tensor.name: given[key] for tensor, key in zip(tensors, keys, strict=True)}

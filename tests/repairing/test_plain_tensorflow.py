@@ -108,3 +108,26 @@ def test_words_not_asked_for_are_not_said(tmp_path: Path) -> None:
     kinds |= {node.op for node in graph.as_graph_def().node}
     assert "Erf" in kinds
     assert "ResizeBicubic" not in kinds
+
+
+def test_several_inputs_and_outputs_keep_their_names(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Network(tf.Module):
+        @tf.function(
+            input_signature=[tf.TensorSpec((None, 4), tf.float32, name=name) for name in ("z_my_left", "a_right")]
+        )
+        def serve(self, left: Any, right: Any) -> Any:
+            return {"y_out": tf.math.asinh(left) - 2 * right, "b": tf.math.sinh(right)}
+
+    network = Network()
+    tf.saved_model.save(network, str(tmp_path / "source"), signatures=network.serve)
+    assert plain_tensorflow.run(str(tmp_path / "source"), str(tmp_path / "plain"), list(SPELLINGS))
+    left, right = np.random.default_rng(3).standard_normal((2, 3, 4)).astype(np.float32)
+    found, expected = (
+        tf.saved_model.load(str(tmp_path / name)).signatures["serving_default"](z_my_left=left, a_right=right)
+        for name in ("plain", "source")
+    )
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
