@@ -144,7 +144,7 @@ def _encoding(case: Case, native: tuple[str, ...], expected: Array) -> Mapping[s
     found = stored[0]
     if found.dtype == "float16":
         return {"dtype": found.dtype, "scheme": "float16 quantization"}
-    activations = any(not encoding.constant for encoding in encodings.values())
+    activations = any(not encoding.constant and not encoding.at_run_time for encoding in encodings.values())
     scheme = "full integer quantization" if activations else "dynamic-range quantization"
     steps = np.abs(np.asarray(found.scales, np.float64))
     fits = {"steps": steps} if steps.size in {1, expected.shape[-1]} else {}

@@ -36,7 +36,7 @@ def _of_inputs(graph: Graph) -> Mapping[str, Encoding]:
     found = dict(graph.encodings)
     for name in graph.inputs:
         rounded = _rounded_behind(graph, name)
-        if rounded is not None and len(rounded.scales) == 1:
+        if rounded is not None and len(rounded.scales) <= 1:
             found.setdefault(str(graph[name].native.tensor), rounded)
     return found
 

@@ -36,7 +36,8 @@ class Origin:
 class Encoding:
     """How a native tensor stores its values: ``real = scale * (stored - zero_point)``, along ``axis`` when several.
 
-    ``dtype`` is the stored one; a float16 tensor has scale 1. ``constant`` tells weights from activations.
+    ``dtype`` is the stored one; a float16 tensor has scale 1. ``constant`` tells weights from activations. An
+    activation without scales gets one anew for each picture, from the values that it has there.
     """
 
     tensor: str
@@ -45,6 +46,11 @@ class Encoding:
     zero_points: tuple[int, ...]
     axis: int
     constant: bool
+
+    @property
+    def at_run_time(self) -> bool:
+        """Whether the scale is found when the model runs."""
+        return not self.scales
 
 
 @dataclass(frozen=True)

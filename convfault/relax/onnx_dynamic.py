@@ -1,6 +1,7 @@
 """ONNX models whose weights are integers, and whose activations are rounded to integers found at run time, in float.
 
-The weights' real numbers are kept, the rounding of activations is left out: it differs from picture to picture.
+The weights' real numbers are kept, the rounding that a product does in passing is left out: it differs from picture to
+picture. Where DequantizeLinear makes a rounded value real again, ``onnx_integers`` records it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convfault.relax.onnx_forms import ROUNDS_AT_RUN_TIME
 from convfault.relax.onnx_steps import Steps, array, attributes
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 INTEGER = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
 FUSED = {"DynamicQuantizeMatMul": (1, 2, 3, 4), "MatMulIntegerToFloat": (1, 3, 5, 6)}
 """Operator → where it reads weights, their scale, their zero point and a float bias."""
-DYNAMIC = frozenset({"DynamicQuantizeLinear", *INTEGER, *FUSED})
+DYNAMIC = frozenset({ROUNDS_AT_RUN_TIME, *INTEGER, *FUSED})
 
 
 def make_static(scene: Scene) -> None:
@@ -70,7 +72,7 @@ def _real(scene: Scene, weights: str, steps: Steps, kind: str) -> str:
 def _rounded(scene: Scene, name: str) -> Any:
     """The operator that rounds a value at run time."""
     found = scene.producers.get(name)
-    return found if found is not None and found.op_type == "DynamicQuantizeLinear" else None
+    return found if found is not None and found.op_type == ROUNDS_AT_RUN_TIME else None
 
 
 def _only_reader(scene: Scene, name: str, kind: str) -> Any:
@@ -115,7 +117,7 @@ def _drop_unread(scene: Scene) -> None:
         gone = [
             node
             for node in scene.nodes
-            if node.op_type in {"DynamicQuantizeLinear", "Mul"}
+            if node.op_type in {ROUNDS_AT_RUN_TIME, "Mul"}
             and not any(name in scene.readers or name in scene.pinned for name in node.output)
         ]
         if not gone:

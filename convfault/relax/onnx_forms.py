@@ -10,6 +10,9 @@ Slots = tuple[int, int, int]
 """Where an operator reads a tensor, its scale and its zero point; -1 for none."""
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+ROUNDS_AT_RUN_TIME = "DynamicQuantizeLinear"
+"""Finds the scale itself, of what it rounds, and gives it with the integers."""
+ROUNDS = frozenset({QUANTIZE, ROUNDS_AT_RUN_TIME})
 
 PASSING = frozenset(
     {

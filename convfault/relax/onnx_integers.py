@@ -1,8 +1,7 @@
 """Operators on stored integers whose scale is known, in float.
 
 A value that was rounded to integers goes by the name of the first DequantizeLinear that reads it, else by that of the
-integers; a rounded graph input by its own. An operator stays as it is where an integer leads to or comes from one that
-has no float form.
+integers; a rounded graph input by its own.
 """
 
 from __future__ import annotations
@@ -13,26 +12,24 @@ import numpy as np
 
 from convfault.relax.onnx_forms import (
     DEQUANTIZE,
-    PASSING,
-    QUANTIZE,
+    ROUNDS,
     Form,
     axis_of,
     float_settings,
-    form_of,
     given,
 )
+from convfault.relax.onnx_outlook import AT_RUN_TIME, Outlook
 from convfault.relax.onnx_scene import Scene, native_name
 from convfault.relax.onnx_sign import Signs
 from convfault.relax.onnx_steps import Steps, array, attributes
+from convfault.relax.rounding import measured
 
 
 class Integers:
     """One rewriting of a scene."""
 
     def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self.forms: dict[int, Form] = {}
-        self.viable = self._viable()
+        self.scene, self.outlook = scene, Outlook(scene)
         self.steps: dict[str, Steps] = {}
         """Integer tensor → its steps."""
         self.names: dict[str, str] = {}
@@ -48,70 +45,15 @@ class Integers:
         for node in self.scene.nodes:
             if node.op_type == DEQUANTIZE:
                 nodes += self._dequantized(node)
-            elif id(node) not in self.viable:
+            elif id(node) not in self.outlook.viable:
                 nodes.append(self._kept(node))
-            elif node.op_type == QUANTIZE:
+            elif node.op_type in ROUNDS:
                 nodes += self._quantized(node, nodes)
-            elif id(node) in self.forms:
-                nodes += self._float(node, self.forms[id(node)])
+            elif id(node) in self.outlook.forms:
+                nodes += self._float(node, self.outlook.forms[id(node)])
             else:
                 nodes.append(self._passed(node))
         self.scene.nodes = nodes
-
-    # what can be done
-
-    def _viable(self) -> set[int]:
-        """Identities of the operators whose integers all come from and lead to such, or to DequantizeLinear."""
-        found = {id(node): node for node in self.scene.nodes if self._is_candidate(node)}
-        while True:
-            gone = [key for key, node in found.items() if not self._holds(node, found)]
-            if not gone:
-                return set(found)
-            for key in gone:
-                del found[key]
-
-    def _is_candidate(self, node: Any) -> bool:
-        if node.op_type == QUANTIZE:
-            return self._given_steps(node, (1, 2)) is not None
-        if node.op_type in PASSING:
-            return node.op_type != "Pad" or self.scene.opset >= 11
-        form = form_of(node.op_type, node.input, attributes(node))
-        if form is None:
-            return False
-        self.forms[id(node)] = form
-        slots = [place[1:] for place in form.tensors] + ([form.result] if form.result else [])
-        bias = given(node.input, form.bias) if form.bias is not None else ""
-        known = all(self._given_steps(node, slot) is not None for slot in slots)
-        return known and (not bias or bias in self.scene.constants)
-
-    def _holds(self, node: Any, viable: dict[int, Any]) -> bool:
-        scene = self.scene
-        form = self.forms.get(id(node))
-        read = [node.input[place[0]] for place in form.tensors] if form else [node.input[0]]
-        if node.op_type != QUANTIZE:
-            makers = [scene.producers.get(name) for name in read]
-            integer = [
-                (name in scene.constants and form is not None) or (maker is not None and self._makes(maker, viable))
-                for name, maker in zip(read, makers, strict=True)
-            ]
-            if not all(integer):
-                return False
-        if form is not None and form.result is None:
-            return True
-        readers = [reader for name in node.output for reader in scene.readers.get(name, [])]
-        return all(reader.op_type == DEQUANTIZE or id(reader) in viable for reader in readers) and not (
-            scene.pinned.intersection(node.output)
-        )
-
-    def _makes(self, maker: Any, viable: dict[int, Any]) -> bool:
-        """Whether a viable operator makes integers."""
-        form = self.forms.get(id(maker))
-        return id(maker) in viable and (form is None or form.result is not None)
-
-    def _given_steps(self, node: Any, slots: tuple[int, ...]) -> Steps | None:
-        axis = int(attributes(node).get("axis", 1)) if node.op_type in {QUANTIZE, DEQUANTIZE} else 0
-        tensor = node.input[0] if node.op_type == DEQUANTIZE else ""
-        return self.scene.steps(node.input, slots, tensor, axis)
 
     # names
 
@@ -129,7 +71,7 @@ class Integers:
     def _value_name(self, integer: str, steps: Steps) -> str:
         """What the value goes by that these integers stand for."""
         for node in self._dequantizers.get(integer, []):
-            own = self._given_steps(node, (1, 2))
+            own = self.outlook.steps(node, (1, 2))
             if own is not None and own.same(steps):
                 return str(node.output[0])
         return integer
@@ -138,7 +80,7 @@ class Integers:
 
     def _dequantized(self, node: Any) -> list[Any]:
         integer, output = node.input[0], node.output[0]
-        steps = self._given_steps(node, (1, 2))
+        steps = self.outlook.steps(node, (1, 2))
         if steps is not None and integer in self.scene.constants:
             rank = len(self.scene.constants[integer].dims)
             along = Steps(steps.dtype, steps.scales, steps.zeros, steps.axis + (rank if steps.axis < 0 else 0))
@@ -172,7 +114,7 @@ class Integers:
 
     def _quantized(self, node: Any, done: list[Any]) -> list[Any]:
         scene, native, integer = self.scene, node.input[0], node.output[0]
-        steps = self._given_steps(node, (1, 2))
+        steps = self.outlook.steps(node, (1, 2))
         assert steps is not None
         self.steps[integer] = steps
         source, value = self._named(native), self._value_name(integer, steps)
@@ -212,9 +154,9 @@ class Integers:
         """Whether the other node rounds in the same way: some tools make a pair for each reader."""
         if reader is node:
             return True
-        if reader.op_type != QUANTIZE or id(reader) not in self.viable:
+        if reader.op_type not in ROUNDS or id(reader) not in self.outlook.viable:
             return False
-        own, other = self._given_steps(node, (1, 2)), self._given_steps(reader, (1, 2))
+        own, other = self.outlook.steps(node, (1, 2)), self.outlook.steps(reader, (1, 2))
         return own is not None and other is not None and own.same(other)
 
     def _rename(self, producer: Any, old: str, new: str) -> None:
@@ -228,7 +170,12 @@ class Integers:
     def _rounded_constant(self, native: str, integer: str, value: str, steps: Steps) -> list[Any]:
         """Float weights that are rounded when the model runs."""
         scene = self.scene
-        stored = steps.stored(array(scene.constants[native]))
+        values = array(scene.constants[native])
+        if steps is AT_RUN_TIME:
+            encoding = measured(values, steps.encoding(value, True))
+            scales, zeros = (np.asarray(part) for part in (encoding.scales, encoding.zero_points))
+            steps = Steps(steps.dtype, scales, zeros)
+        stored = steps.stored(values)
         scene.producers.pop(value, None)
         scene.rounded_constant(value, steps, stored)
         if value != integer:
@@ -279,7 +226,7 @@ class Integers:
 
     def _result(self, node: Any, form: Form) -> Steps:
         assert form.result is not None
-        steps = self._given_steps(node, form.result)
+        steps = self.outlook.steps(node, form.result)
         assert steps is not None
         return steps
 

@@ -18,7 +18,8 @@ HIGHEST = {"int2": 1, "int4": 7, "int8": 127, "int16": 32767, "uint2": 3, "uint4
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Scales and zero points: one for the tensor, or several along ``axis``, or a block of values each."""
+    """Scales and zero points: one for the tensor, or several along ``axis``, or a block of values each; none where they
+    are found at run time."""
 
     dtype: str
     scales: Array
@@ -28,7 +29,7 @@ class Steps:
     @property
     def clamps(self) -> bool:
         """Whether nothing below zero can be stored, which is how quantizers say Relu."""
-        return self.dtype in LOWEST and bool(np.all(self.zeros == LOWEST[self.dtype]))
+        return self.dtype in LOWEST and self.zeros.size > 0 and bool(np.all(self.zeros == LOWEST[self.dtype]))
 
     @property
     def single(self) -> bool:

@@ -54,12 +54,29 @@ def span(encoding: Encoding) -> tuple[float, float]:
 
 def rounded(values: Array, encoding: Encoding) -> Array:
     """``scale * (clip(round(value / scale) + zero point) - zero point)``, float32."""
+    if encoding.at_run_time:
+        return np.stack([rounded(each, measured(each, encoding)) for each in values])
     scales, zeros = (_along(part, values.ndim, encoding.axis) for part in (encoding.scales, encoding.zero_points))
     low, high = limits(encoding)
     stored = np.rint(values / scales)
     np.clip(stored, low - zeros, high - zeros, out=stored)
     stored *= scales
     return stored.astype(np.float32, copy=False)
+
+
+def step(encoding: Encoding, values: Array) -> float:
+    """The largest of its steps, for ``values`` where they are found at run time."""
+    return max((measured(values, encoding) if encoding.at_run_time else encoding).scales)
+
+
+def measured(values: Array, encoding: Encoding) -> Encoding:
+    """The steps that are found at run time: from the least value to the largest, zero among them (ONNX's
+    DynamicQuantizeLinear)."""
+    lowest, highest = limits(encoding)
+    least, most = min(float(values.min(initial=0.0)), 0.0), max(float(values.max(initial=0.0)), 0.0)
+    scale = np.float32((most - least) / (highest - lowest)) or np.float32(1.0)
+    zero = int(np.clip(np.rint(lowest - least / scale), lowest, highest))
+    return replace(encoding, scales=(float(scale),), zero_points=(zero,))
 
 
 def _along(values: tuple[float, ...], rank: int, axis: int) -> Array:

@@ -324,3 +324,53 @@ def test_products_fused_with_their_rounding_become_products() -> None:
     assert (encoding.tensor, encoding.dtype, encoding.constant) == ("w", "uint8", True)
     assert kinds(proto) == ["MatMul", "Add", "Tanh"]
     np.testing.assert_allclose(answer(proto, values)[0], expected, atol=0.05)
+
+
+def rounded_at_run_time(name: str, real: str) -> list[Any]:
+    """What is rounded with steps of its own, and made real again."""
+    from onnx import helper
+
+    parts = [f"{real}_q", f"{real}_scale", f"{real}_zero"]
+    return [
+        helper.make_node("DynamicQuantizeLinear", [name], parts, name=f"round {name}"),
+        helper.make_node("DequantizeLinear", parts, [real], name=f"real {name}"),
+    ]
+
+
+def test_a_value_rounded_in_steps_found_at_run_time_has_an_encoding_without_scales(tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    weights = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    bias = np.asarray([0.1, -0.2, 0.3], np.float32)
+    made = [
+        helper.make_node("Tanh", ["x"], ["h"], name="tanh"),
+        *rounded_at_run_time("h", "hr"),
+        *rounded_at_run_time("b", "br"),
+        helper.make_node("MatMul", ["hr", "w"], ["m"], name="product"),
+        helper.make_node("Add", ["m", "br"], ["a"], name="add"),
+        helper.make_node("Neg", ["a"], ["y"], name="negative"),
+    ]
+    proto = model(made, {"w": weights, "b": bias}, shape=(1, 4))
+    onnx.save(proto, tmp_path / "m.onnx")
+    values = np.random.default_rng(5).standard_normal((1, 4)).astype(np.float32)
+    (expected,) = answer(proto, values)
+    found = graph_of(tmp_path / "m.onnx")
+    assert {(e.tensor, e.constant, len(e.scales)) for e in found.encodings.values()} == {
+        ("hr", False, 0),
+        ("br", True, 1),
+    }
+    (tanh,) = [layer for layer in found if layer.kind == "tanh"]
+    assert tanh.rounding is not None
+    assert tanh.rounding.at_run_time
+    answered = evaluate.run(found, {found.inputs[0]: values})[found.outputs[0]]
+    np.testing.assert_allclose(answered, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_scale_found_at_run_time_that_others_read_too_stays_as_it_is() -> None:
+    from onnx import helper
+
+    made = [*rounded_at_run_time("x", "real"), helper.make_node("Mul", ["real", "real_scale"], ["y"])]
+    proto = model(made, {}, shape=(1, 4))
+    assert not dequantize(proto)
+    assert kinds(proto) == ["DynamicQuantizeLinear", "DequantizeLinear", "Mul"]

@@ -15,7 +15,7 @@ from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.onnx.document import OnnxDocument
 from tests.relax import quantized
 from tests.relax.quantized import answer, model, pictures
-from tests.relax.test_import_onnx_quantized import pair, steps
+from tests.relax.test_import_onnx_quantized import pair, rounded_at_run_time, steps
 
 WAYS = ("pairs", "channels", "operators")
 ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
@@ -204,3 +204,15 @@ def test_edits_of_a_graph_are_written_with_all_else_as_it_was(way: str, tmp_path
     assert off(tmp_path / "partly.onnx") < 2 * off(path) + 0.01
     if way != "dynamic":
         assert len(rounded_values(tmp_path / "partly.onnx")) == len(rounded_values(path))
+
+
+def test_a_value_rounded_in_steps_found_at_run_time_is_kept_in_float(tmp_path: Path) -> None:
+    from onnx import helper
+
+    made = [helper.make_node("Tanh", ["x"], ["h"]), *rounded_at_run_time("h", "real")]
+    made.append(helper.make_node("Neg", ["real"], ["y"]))
+    path = save(tmp_path, made, {})
+    assert rounded_values(path) == ["real"]
+    out = kept(path, ["real"])
+    assert kinds(out) == ["Tanh", "Neg"]
+    np.testing.assert_allclose(answer(out, pictures())[0], -np.tanh(pictures()), atol=1e-6)

@@ -118,7 +118,7 @@ def _same_effect(graphs: tuple[Graph, Graph], source: Layer, target: Layer) -> b
 def _clips_alike(source: Layer, target: Layer, shape: tuple[int, ...]) -> bool:
     """Whether the range of the integers that hold the target's output ends where the bounds differ: a quantizer drops
     an activation that the range implies, and ReLU6 cannot be told from ReLU then."""
-    if target.rounding is None:
+    if target.rounding is None or target.rounding.at_run_time:
         return False
     low, high = span(target.rounding)
     pairs = [(max(layer["minimum"], low), min(layer["maximum"], high)) for layer in (source, target)]

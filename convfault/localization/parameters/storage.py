@@ -19,7 +19,7 @@ from convfault.localization.suspect import Suspect
 from convfault.relax.edits import Edit, KeepFloat, SetHyperparameters, Together
 from convfault.relax.graph import Array, Layer
 from convfault.relax.imported import Encoding
-from convfault.relax.rounding import limits, span
+from convfault.relax.rounding import limits, measured, span
 
 MOVES = frozenset({"reshape", "transpose", "max_pool", "slice", "pad", "concat", "tile", "broadcast"})
 """Kinds whose output holds values of their inputs alone: in the same integers, nothing is rounded again."""
@@ -63,7 +63,6 @@ def unrounded(case: Case) -> Iterator[Suspect]:
         before, after = case.source.graph[match.source].rounding, case.target.graph[match.target].rounding
         if before is None or after is not None:
             continue
-        low, high = span(before)
         yield Suspect(
             kind="parameters",
             cause="rounding_missing",
@@ -72,7 +71,7 @@ def unrounded(case: Case) -> Iterator[Suspect]:
             source=match.source,
             target=match.target,
             attribute="output",
-            expected=f"{low:.4g} to {high:.4g}, in steps of {max(before.scales):.4g}",
+            expected=_stored_as(before),
             actual="in float",
             evidence={"group": "rounding_missing", "no_edit": "a value in float is not rounded again"},
             confidence=match.confidence,
@@ -97,10 +96,17 @@ def _steps(encoding: Encoding) -> tuple[object, ...]:
     return encoding.dtype, encoding.scales, encoding.zero_points
 
 
-def _suspect(case: Case, found: _Stored, source: str | None) -> Suspect:
-    encoding, first = found.encoding, found.layers[0]
+def _stored_as(encoding: Encoding) -> str:
+    if encoding.at_run_time:
+        return f"in {encoding.dtype}, in steps that are found for each picture"
     low, high = span(encoding)
-    finite = found.expected[np.isfinite(found.expected)]
+    return f"{low:.4g} to {high:.4g}, in steps of {max(encoding.scales):.4g}"
+
+
+def _suspect(case: Case, found: _Stored, source: str | None) -> Suspect:
+    first, finite = found.layers[0], found.expected[np.isfinite(found.expected)]
+    encoding = measured(finite, found.encoding) if found.encoding.at_run_time else found.encoding
+    low, high = span(encoding)
     least, most = (float(finite.min()), float(finite.max())) if finite.size else (low, high)
     step = max(encoding.scales)
     outside = float(np.mean((finite < low - step / 2) | (finite > high + step / 2))) if finite.size else 0.0
@@ -112,7 +118,8 @@ def _suspect(case: Case, found: _Stored, source: str | None) -> Suspect:
         "clipped_share": outside,
     }
     title, (lowest, highest) = encoding.dtype, limits(encoding)
-    cause, phrase = f"{title}_rounding", f"are rounded to {title}, in steps that were chosen from a measured range"
+    chosen = "are found anew for each picture" if found.encoding.at_run_time else "were chosen from a measured range"
+    cause, phrase = f"{title}_rounding", f"are rounded to {title}, in steps that {chosen}"
     if max(low - least, most - high) > BEYOND * step:
         cause = "activation_clipped"
         phrase = f"are cut off at {low:.4g} and {high:.4g}, where the range of their {title} numbers ends"
@@ -133,7 +140,7 @@ def _suspect(case: Case, found: _Stored, source: str | None) -> Suspect:
         target=first.id,
         attribute="output",
         expected=f"{least:.4g} to {most:.4g}, in float",
-        actual=f"{low:.4g} to {high:.4g}, in steps of {step:.4g}",
+        actual=_stored_as(found.encoding),
         evidence=evidence,
         edit=_kept(case, found, source),
     )

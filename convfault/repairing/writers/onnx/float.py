@@ -16,6 +16,7 @@ from convfault.relax.onnx_forms import (
     DEQUANTIZE,
     PASSING,
     QUANTIZE,
+    ROUNDS,
     Form,
     axis_of,
     float_settings,
@@ -67,14 +68,14 @@ def _integers(document: OnnxDocument, tensor: str) -> list[str]:
     """The integer tensors that hold a value, which goes by the name that the importer gives it."""
     producer = document.producer(tensor)
     if producer is None:  # a graph input
-        return [node.outputs[0] for node in document.readers(tensor) if node.type == QUANTIZE]
+        return [node.outputs[0] for node in document.readers(tensor) if node.type in ROUNDS]
     integer = producer.inputs[0] if producer.type == DEQUANTIZE else tensor
     maker = document.producer(integer)
     if maker is None or stored_steps(document, integer) is None:
         return []
-    if maker.type != QUANTIZE:
+    if maker.type not in ROUNDS:
         return [integer]
-    twins = [node for node in document.readers(maker.inputs[0]) if node.type == QUANTIZE]
+    twins = [node for node in document.readers(maker.inputs[0]) if node.type == maker.type]
     return [node.outputs[0] for node in twins if _same_steps(document, node, maker)]
 
 
@@ -96,8 +97,8 @@ def stored_steps(document: OnnxDocument, integer: str) -> list[str] | None:
     producer = document.producer(integer)
     if producer is None:
         return None
-    if producer.type == QUANTIZE:
-        return producer.inputs[1:]
+    if producer.type in ROUNDS:
+        return producer.inputs[1:] if producer.type == QUANTIZE else producer.outputs[1:]
     form = _form(producer)
     if form is not None and form.result is not None:
         return [name for name in (given(producer.inputs, slot) for slot in form.result) if name]
@@ -113,7 +114,7 @@ def _check(document: OnnxDocument, integer: str) -> None:
     if integer in document.outputs or integer in document.pinned:
         raise Refusal(f"'{integer}' is what the model answers, in integers")
     for node in (document.producer(integer), *document.readers(integer)):
-        if node is not None and node.type not in {QUANTIZE, DEQUANTIZE, *PASSING} and _form(node) is None:
+        if node is not None and node.type not in {*ROUNDS, DEQUANTIZE, *PASSING} and _form(node) is None:
             raise Refusal(f"'{integer}' is made or read by {node.type} '{node.name}', which has no float form")
 
 
