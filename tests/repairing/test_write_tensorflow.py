@@ -417,3 +417,21 @@ def test_a_saved_model_of_tensorflow_1_gets_variables_but_no_operators(tmp_path:
     with pytest.raises(EditRefusedError, match="only its variables"):
         write(source, [Insert(Layer("bent", "tanh", (convolution.id,), convolution.shape))], tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_window_that_loses_the_operator_which_padded_for_it_can_read_another_layer(
+    models: dict[str, View], tmp_path: Path
+) -> None:
+    from planting import plant
+
+    plant(models["saved_model"].path, "padding_symmetry", 0, tmp_path / "faulty")
+    target = view(tmp_path / "faulty")
+    (edit,) = cure(models["saved_model"], target)
+    (window,) = edit.changed
+    tanh = target.graph[window].inputs[0]
+    edits = [edit, Remove(tanh, (window,))]
+    write(target, edits, tmp_path / "mended")
+    values = pictures(target.path)
+    found, wanted = answers(tmp_path / "mended", values), evaluated(target.graph, edits, values)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

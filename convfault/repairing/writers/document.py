@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,19 +211,25 @@ class Document(ABC):
         found = self.shape(tensor)
         return found is None or (len(found) == len(shape) and found[1:] == shape[1:])
 
-    def dead(self) -> set[int]:
-        """Identities of the operators whose results nobody reads."""
-        read = {name for node in self.nodes for name in node.inputs} | {*self.outputs} | self.pinned
-        return {id(node) for node in self.nodes if read.isdisjoint(node.outputs)}
+    def dead(self, spared: AbstractSet[int] = frozenset()) -> set[int]:
+        """Identities of the operators whose results nobody reads, or only such operators; ``spared`` count as read."""
+        found: set[int] = set()
+        while True:
+            alive = [node for node in self.nodes if id(node) not in found]
+            read = {name for node in alive for name in node.inputs} | {*self.outputs} | self.pinned
+            gone = {id(node) for node in alive if read.isdisjoint(node.outputs)} - spared
+            if not gone:
+                return found
+            found |= gone
 
-    def prune(self, spared: set[int]) -> None:
+    def prune(self, spared: AbstractSet[int]) -> None:
         """Remove operators that nobody reads any more; ``spared`` were never read."""
-        while gone := self.dead() - spared:
-            for node in self.nodes:
-                if id(node) in gone and id(node) not in self.made:
-                    self.note(node.name, node.type, "operator", "")
-            self.nodes = [node for node in self.nodes if id(node) not in gone]
-            self.structural = True
+        gone = self.dead(spared)
+        for node in self.nodes:
+            if id(node) in gone and id(node) not in self.made:
+                self.note(node.name, node.type, "operator", "")
+        self.nodes = [node for node in self.nodes if id(node) not in gone]
+        self.structural = self.structural or bool(gone)
 
     def sort(self) -> None:
         """Bring the operators into an order in which each stands behind what it reads, otherwise as they were."""

@@ -35,10 +35,12 @@ class Surgery:
         """Native tensor that gets a new value → where its old value is now."""
         self.behind: dict[str, set[str]] = {}
         """Native tensor that gets a new value → the layers that depend on the new one."""
+        self.spared: set[int] = set()
+        """Identities of the operators that nobody read from the beginning."""
         self.values: dict[str, Value] = {}
 
     def perform(self) -> None:
-        spared = self.document.dead()
+        self.spared = self.document.dead()
         self._keep_floats()
         self._patch()
         self._close()
@@ -50,7 +52,7 @@ class Surgery:
         set_outputs(self)
         self._set_shapes()
         if self.document.structural:
-            self.document.prune(spared)
+            self.document.prune(self.spared)
             self.document.sort()
 
     # what is no longer rounded
@@ -166,6 +168,9 @@ class Surgery:
         slots = [
             (node, slot) for node in self.document.of(old) for slot, name in enumerate(node.inputs) if name == tensor
         ]
+        if len(slots) > 1:  # a patch may have led the layer past one of its operators, which goes at the end
+            gone = self.document.dead(self.spared)
+            slots = [(node, slot) for node, slot in slots if id(node) not in gone]
         count = sum(name == old.inputs[position] for name in old.inputs[:position])
         return slots[count] if count < len(slots) else None
 
