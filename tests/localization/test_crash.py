@@ -118,6 +118,21 @@ def test_the_innermost_place_of_the_tool_is_the_stage() -> None:
     assert message.read("KeyError: 'x'", log).stage == "onnx2torch/node_converters/conv.py, _"
 
 
+GATHER = 'File "/a/site-packages/onnx2keras/reshape_layers.py", line 87, in convert_gather\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"), [("raise AttributeError('no')", "unsupported_attribute"), ("x = y.name", "tool_crash")]
+)
+def test_a_translation_that_gives_up_knows_the_operator_but_not_this_use_of_it(line: str, wanted: str) -> None:
+    found = message.read("AttributeError: no", f"{GATHER}    {line}\n")
+    assert (found.cause, found.operator) == (wanted, "Gather")
+    failure = Failure(record(message="AttributeError: no", log=f"{GATHER}    {line}\n"))
+    suspect = crash.explain(failure)
+    assert suspect.kind == "tool"
+    assert "it says 'AttributeError: no'" in suspect.explanation
+
+
 def record(**changes: Any) -> dict[str, Any]:
     base = {"from": "onnx", "to": "torch", "tool": "onnx2torch", "tool_version": "1.5.15", "status": "error"}
     return {**base, "message": MESSAGES[0][0], "log": "", "options": {}, **changes}

@@ -28,7 +28,7 @@ CAUSES: Mapping[str, Mapping[str, str]] = {
         "repair": "write the operator in an older version or by others, or take another tool",
     },
     "unsupported_attribute": {
-        "finds": "the tool knows the operator, but not this setting of it",
+        "finds": "the tool knows the operator, but not this setting or use of it",
         "arises": "only the common settings were implemented",
         "example": "onnx2torch: auto_pad SAME_UPPER",
         "repair": "write the setting out (pads in numbers), or take another tool",
@@ -76,7 +76,7 @@ CAUSES: Mapping[str, Mapping[str, str]] = {
         "repair": "give more time or memory (--timeout, --memory)",
     },
     "tool_crash": {
-        "finds": "the tool failed for a reason that its message does not tell",
+        "finds": "the tool failed, and says no more than its error",
         "arises": "defects of the tool",
         "example": "a segmentation fault",
         "repair": "take another tool or release",
@@ -111,7 +111,7 @@ def explain(failure: Failure, shrunk: Shrunk | None = None, alternatives: tuple[
         blame = _with_shrunk(blame, shrunk)
     name = f"{record['tool']} {record['tool_version']}"
     return Suspect(
-        kind=KINDS.get(blame.cause, "tool"),
+        kind=_kind(blame),
         cause=blame.cause,
         explanation=_sentence(name, record, blame, shrunk),
         suggestion=_advice(record, blame, alternatives),
@@ -123,6 +123,12 @@ def explain(failure: Failure, shrunk: Shrunk | None = None, alternatives: tuple[
         evidence=_evidence(record, blame, shrunk, alternatives),
         confidence=1.0 if shrunk is not None or blame.operator else 0.7,
     )
+
+
+def _kind(blame: Blame) -> str:
+    if blame.cause == "unsupported_attribute" and not blame.attribute:  # no setting, but how the operator is used
+        return "tool"
+    return KINDS.get(blame.cause, "tool")
 
 
 def read(failure: Failure) -> Blame:
@@ -161,6 +167,8 @@ def _sentence(name: str, record: Mapping[str, Any], blame: Blame, shrunk: Shrunk
         parts.append(f"attribute {blame.attribute}")
     if blame.stage:
         parts.append(f"in {blame.stage}")
+    if record.get("message") and blame.cause in {"tool_crash", "unsupported_attribute"}:
+        parts.append(f"it says '{str(record['message']).splitlines()[0][:200]}'")
     text = "; ".join(parts) + "."
     return f"{text} {shrunk} ({shrunk.trials} trials)." if shrunk is not None else text
 

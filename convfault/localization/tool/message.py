@@ -99,10 +99,19 @@ PATTERNS: tuple[tuple[str, str], ...] = (
 
 FIELDS = ("operator", "version", "node", "attribute")
 QUOTED = re.compile(r"""['"`]([\w/.:;\-]+)['"`]""")
+REFUSES = re.compile(r'File "[^"]+", line \d+, in \S+\n\s+raise ')
+"""A line that gives up: where a tool's own code has another error, that is a defect of it."""
+TRANSLATES = re.compile(r"_*(?:convert|translate|handle|visit)_(\w+)$")
+"""A function that is named after what it translates."""
 FRAME = re.compile(r'File "([^"]+)", line \d+, in (\S+)')
 PACKAGES = re.compile(r"(?:site-packages|dist-packages)/(\w+)/(.+)\.py")
 PLACE = re.compile(r'fused\["(\w+):", "([^"@]+)')
-GENERIC = {"converter", "convert", "registry", "utils", "__init__", "core", "main", "common", "base", "traceback_utils"}
+GENERIC = frozenset({
+    "__init__", "attributes", "base", "common", "convert", "converter", "core", "function", "graph", "inputs", "layer",
+    "layers", "main", "model", "network", "node", "nodes", "op", "operator", "ops", "outputs", "registry", "tensor",
+    "traceback_utils", "utils", "weights",
+})  # fmt: skip
+"""Names of files and functions that are about no operator."""
 
 
 def read(message: str, log: str = "") -> Blame:
@@ -120,6 +129,8 @@ def read(message: str, log: str = "") -> Blame:
     more = [place.group(2), *place.group(2).split("/")] if place else []
     quoted = tuple(dict.fromkeys([*QUOTED.findall(message)[:20], *more, *([handler] if handler else [])]))
     blame = replace(blame, stage=stage, names=quoted, node=blame.node or (more[0] if more else ""))
+    if not found and handler and _refuses(text):
+        blame = replace(blame, cause=ATTRIBUTE)
     if blame.cause == TENSOR and blame.attribute:  # an attribute that newer versions of the operator take as an input
         blame = replace(blame, cause=OPERATOR)
     if blame.cause == "bad_name":  # whatever the operator
@@ -143,20 +154,34 @@ def _matched(cause: str, pattern: str, text: str) -> Blame | None:
 
 def _handler(text: str) -> tuple[str, str]:
     """The operator that a converter's handler is named after, and the innermost place of the tool in the traceback."""
-    places = [(PACKAGES.search(path), function) for path, function in FRAME.findall(text)]
-    inside = [(match.group(1), match.group(2), function) for match, function in places if match is not None]
+    inside = _inside(text)
     if not inside:
         return "", ""
-    package = next((item[0] for item in inside), "")
-    own = [item for item in inside if item[0] == package]
-    name = next((path.rpartition("/")[2] for p, path, f in reversed(own) if _is_handler(path)), "")
+    own = [item for item in inside if item[0] == inside[0][0]]
+    named = [name for name in (_handled(path, function) for _, path, function in own) if name]
     last = own[-1]
-    operator = "".join(part.capitalize() for part in name.split("_"))
+    operator = "".join(part.capitalize() for part in named[-1].split("_")) if named else ""
     return operator, f"{last[0]}/{last[1]}.py, {last[2]}"
 
 
-def _is_handler(path: str) -> bool:
-    """Whether a file seems to hold the translation of one operator."""
+def _inside(text: str) -> list[tuple[str, str, str]]:
+    """The frames of a traceback that are in installed packages: package, path in it, function."""
+    places = [(PACKAGES.search(path), function) for path, function in FRAME.findall(text)]
+    return [(match.group(1), match.group(2), function) for match, function in places if match is not None]
+
+
+def _refuses(text: str) -> bool:
+    """Whether the translation of an operator raised the error itself: it knows the operator, but not this use of it."""
+    inside, last = _inside(text), [match.start() for match in FRAME.finditer(text)][-1:]
+    raised = bool(last) and REFUSES.match(text, last[0]) is not None
+    return raised and bool(inside) and bool(_handled(*inside[-1][1:]))
+
+
+def _handled(path: str, function: str) -> str:
+    """The operator that a file or a function seems to translate, "" for none."""
     folder, _, name = path.rpartition("/")
     fits = any(word in folder for word in ("node_converters", "ops", "op", "layers", "handlers", "onnx_opset"))
-    return fits and name not in GENERIC and not name.startswith("_")
+    if fits and name not in GENERIC and not name.startswith("_"):
+        return name
+    found = TRANSLATES.match(function)
+    return found.group(1) if found is not None and found.group(1) not in GENERIC else ""
