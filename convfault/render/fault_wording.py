@@ -108,7 +108,7 @@ def blame(report: Report) -> str:
     """Who is to blame, and the figures that it rests on."""
     known = report.attribution or {}
     word = known.get("blame")
-    if word is None or word not in BLAME:
+    if word is None or word not in BLAME or report.comparison.verdict == AGREE:
         return ""
     figures = (
         ("tvm_vs_tvm", "run alike by TVM they are {} apart"),

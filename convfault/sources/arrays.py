@@ -83,15 +83,13 @@ def written_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def from_npz(path: Path) -> Arrays:
-    """Open an archive. ``images``: uint8 (N, H, W, C) or (N, H, W) are pictures, floating point are model inputs.
+    """Open an archive of one array: uint8 (N, H, W, C) or (N, H, W) are pictures, floating point are model inputs.
 
     Several arrays (besides ``labels``) are model inputs by name. ``labels``: N whole numbers, class ids.
     """
     members, labels = _contents(path)
     if not members:
         raise DataError(f"{path} holds no array named '{IMAGES}': save it with numpy.savez(path, {IMAGES}=...)")
-    if len(members) == 1 and members[0].name != IMAGES:
-        raise DataError(f"{path} holds '{members[0].name}' but no array named '{IMAGES}': rename it")
     for member in members:
         _check(path, member, alone=len(members) == 1)
     if len({member.shape[0] for member in members}) > 1:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
+from math import prod
+from operator import mul
 
 import numpy as np
 
@@ -68,12 +71,38 @@ def sink_reshape_through_product(draft: Draft, layer: Layer) -> Layer | None:
     source = draft.input_of(flat) if flat.kind == "reshape" else None
     if source is None or source.kind == "constant" or len(source.shape) < 2 or source.shape[-1] != flat.shape[-1]:
         return None
-    if source.shape == flat.shape or (len(source.shape) == 4 and source.shape[1:3] == (1, 1)):
+    if source.shape == flat.shape or _is_pixel(source.shape):
         return None
     shape = (*source.shape[:-1], layer.shape[-1])
-    native = layer.native if layer.native.permutation is None else replace(layer.native, tensor=None, permutation=None)
-    early = draft.add("dense", (source.id,), shape, {}, layer.parameters, native, layer.dtype, layer.details)
+    early = draft.add("dense", (source.id,), shape, {}, layer.parameters, _in_place(layer), layer.dtype, layer.details)
     return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
+
+
+def stack_rows(draft: Draft, layer: Layer) -> Layer | None:
+    """A product of rows that were put under each other reads them as they stood, each as long as it is wanted."""
+    flat = draft.input_of(layer)
+    source = draft.input_of(flat) if flat.kind == "reshape" else None
+    if source is None or source.kind == "constant":
+        return None
+    sizes = accumulate(source.shape, mul)
+    length = next((place for place, size in enumerate(sizes, 1) if size == prod(flat.shape[:-1])), None)
+    if length is None or source.shape[:length] == flat.shape[:-1]:
+        return None
+    stack = source.shape[:length]
+    rows = draft.add("reshape", (source.id,), (*stack, flat.shape[-1]), native=_in_place(flat), dtype=flat.dtype)
+    shape = (*stack, layer.shape[-1])
+    early = draft.add("dense", (rows.id,), shape, {}, layer.parameters, _in_place(layer), layer.dtype, layer.details)
+    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
+
+
+def _in_place(layer: Layer) -> Native:
+    """Of a layer that has the same values in the same order in another shape: a transposed tensor shows them no more."""
+    return layer.native if layer.native.permutation is None else replace(layer.native, tensor=None, permutation=None)
+
+
+def _is_pixel(shape: tuple[int, ...]) -> bool:
+    """Whether it is that of pictures of one pixel."""
+    return len(shape) == 4 and shape[1:3] == (1, 1)
 
 
 def take_flattening_order(draft: Draft, layer: Layer) -> Layer | None:
@@ -101,5 +130,6 @@ RULES = (
     Rule("convolution_to_dense", frozenset({"convolution"}), convolution_to_dense),
     Rule("dense_to_convolution", frozenset({"dense"}), dense_to_convolution),
     Rule("sink_reshape_through_product", frozenset({"dense"}), sink_reshape_through_product),
+    Rule("stack_rows", frozenset({"dense"}), stack_rows),
     Rule("take_flattening_order", frozenset({"dense"}), take_flattening_order),
 )

@@ -98,6 +98,32 @@ def sink_reshape_beside_constant(draft: Draft, layer: Layer) -> Layer | None:
     return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
 
 
+def sink_reshapes_of_product(draft: Draft, layer: Layer) -> Layer | None:
+    """Stacks of matrices that were brought into one row for the product, as batched products are often spelled, are
+    multiplied as they stood."""
+    reshapes = [draft.layers[name] for name in layer.inputs]
+    if any(reshape.kind != "reshape" or len(reshape.shape) < 3 for reshape in reshapes):
+        return None
+    sources = [draft.input_of(reshape) for reshape in reshapes]
+    if any(source.shape[-2:] != reshape.shape[-2:] for source, reshape in zip(sources, reshapes, strict=True)):
+        return None
+    stacks = {shape[:-2] for shape in (source.shape for source in sources)}
+    if len(stacks) != 1 or reshapes[0].shape[:-2] != reshapes[1].shape[:-2]:
+        return None
+    (stack,) = stacks
+    shape = (*stack, *layer.shape[-2:])
+    names = [source.id for source in sources]
+    early = draft.add(layer.kind, names, shape, layer.hyperparameters, {}, _behind(layer, sources[0]), layer.dtype)
+    return replace(
+        reshapes[0],
+        id=layer.id,
+        inputs=(early.id,),
+        shape=layer.shape,
+        dtype=layer.dtype,
+        native=Native(layer.native.tensor),
+    )
+
+
 def merge_concats(draft: Draft, layer: Layer) -> Layer | None:
     """A join of joins along the same axis joins all at once."""
     names: list[str] = []
@@ -163,6 +189,7 @@ RULES = (
     Rule("sink_reshape", kinds.POINTWISE | {"affine", "softmax", "log_softmax"}, sink_reshape),
     Rule("sink_reshapes_of_two", kinds.BINARY, sink_reshapes_of_two),
     Rule("sink_reshape_beside_constant", kinds.BINARY, sink_reshape_beside_constant),
+    Rule("sink_reshapes_of_product", frozenset({"matmul"}), sink_reshapes_of_product),
     Rule("merge_concats", frozenset({"concat"}), merge_concats),
     Rule("merge_slices", frozenset({"slice"}), merge_slices),
 )
