@@ -96,7 +96,7 @@ def stack_rows(draft: Draft, layer: Layer) -> Layer | None:
 
 
 def _in_place(layer: Layer) -> Native:
-    """Of a layer that has the same values in the same order in another shape: a transposed tensor shows them no more."""
+    """Of a layer that has the same values in the same order in another shape, which no transposed tensor shows."""
     return layer.native if layer.native.permutation is None else replace(layer.native, tensor=None, permutation=None)
 
 
