@@ -9,7 +9,7 @@ tanh d into d (the largest values of their derivatives).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,15 +32,19 @@ ARRANGING = frozenset({"reshape", "transpose"})
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """An output of a graph, with the saturating layer it comes from, if it does, and what that is fed with."""
+    """An output of a graph, with the saturating layer it comes from, if it does, and what that is fed with.
+
+    ``name`` is that of the native tensor.
+    """
 
     value: Array
     layer: Layer | None = None
     argument: Array | None = None
+    name: str | None = None
 
     def of(self, rows: Array) -> Answer:
         """The answer to some of the pictures."""
-        return Answer(self.value[rows], self.layer, None if self.argument is None else self.argument[rows])
+        return replace(self, value=self.value[rows], argument=None if self.argument is None else self.argument[rows])
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,13 @@ class Deviation:
     latent: float | None = field(default=None, compare=False)
 
 
-def deviation(found: Sequence[Answer], expected: Sequence[Answer], limits: Sequence[float] = ()) -> Deviation:
-    """How far the answers found are from those expected, one by one in order; ``limits`` are their tolerances."""
-    pairs = list(zip(found, expected, strict=False))
-    if len(found) != len(expected) or any(a.value.shape != b.value.shape for a, b in pairs):
+def deviation(
+    found: Sequence[Answer], expected: Sequence[Answer], limits: Sequence[float] = (), by_name: bool = True
+) -> Deviation:
+    """How far the answers found are from those expected, whose tolerances are ``limits``; ``by_name`` where they are of
+    two models, whose outputs of one name belong together."""
+    pairs = paired(found, expected, by_name)
+    if len(found) != len(expected) or len(pairs) < len(expected):
         beyond = float("inf") if limits else None
         return Deviation(float("inf"), None, beyond, beyond)
     largest, flips, excess, latent = 0.0, None, 0.0, 0.0
@@ -75,6 +82,29 @@ def deviation(found: Sequence[Answer], expected: Sequence[Answer], limits: Seque
             flat = (values.reshape(len(values), -1).argmax(axis=1) for values in (one.value, other.value))
             flips = float(np.mean(np.not_equal(*flat)))
     return Deviation(largest, flips, excess, latent) if limits else Deviation(largest, flips)
+
+
+def paired(found: Sequence[Answer], expected: Sequence[Answer], by_name: bool) -> list[tuple[Answer, Answer]]:
+    """Answers with those expected, as ``comparing.pairing`` pairs outputs: by name, else in order, else by shape."""
+    partner: dict[int, int] = {}
+
+    def fits(one: int, other: int) -> bool:
+        return found[one].value.shape == expected[other].value.shape
+
+    for other, wanted in enumerate(expected if by_name else ()):
+        same = [one for one, answer in enumerate(found) if answer.name == wanted.name and fits(one, other)]
+        if wanted.name is not None and same:
+            partner[other] = same[0]
+    left = [other for other in range(len(expected)) if other not in partner]
+    free = [one for one in range(len(found)) if one not in partner.values()]
+    if len(left) == len(free) and all(fits(one, other) for one, other in zip(free, left, strict=True)):
+        partner.update(zip(left, free, strict=True))
+    else:
+        for other in left:
+            fitting = next((one for one in free if one not in partner.values() and fits(one, other)), None)
+            if fitting is not None:
+                partner[other] = fitting
+    return [(found[partner[other]], wanted) for other, wanted in enumerate(expected) if other in partner]
 
 
 def _error(one: Array, other: Array) -> float:
@@ -97,10 +127,10 @@ def arguments(graph: Graph) -> tuple[str, ...]:
 
 
 def _answer(graph: Graph, values: Mapping[str, Array], name: str) -> Answer:
-    layer = _saturating(graph, name)
+    layer, tensor = _saturating(graph, name), graph[name].native.tensor
     if layer is None or layer.inputs[0] not in values:
-        return Answer(values[name])
-    return Answer(values[name], layer, values[layer.inputs[0]])
+        return Answer(values[name], name=tensor)
+    return Answer(values[name], layer, values[layer.inputs[0]], tensor)
 
 
 def _saturating(graph: Graph, name: str) -> Layer | None:

@@ -95,7 +95,7 @@ def verdict(case: Case, effects: Effects, source: Vote, target: Vote, replay: Re
     errors = {
         "source_native_vs_tvm": _error(source.native, source.tvm),
         "target_native_vs_tvm": _error(target.native, target.tvm),
-        "tvm_vs_tvm": _error(_arranged(case.source, source.tvm), _arranged(case.target, target.tvm)),
+        "tvm_vs_tvm": _error(case.source.arranged(source.tvm), case.target.arranged(target.tvm)),
         "source_native_vs_graph": _error(case.source.outputs, _evaluated(case.source)),
         "target_native_vs_graph": _error(case.target.outputs, _evaluated(case.target)),
         "native_vs_native": _error(case.source.outputs, case.target.outputs),
@@ -130,7 +130,7 @@ def _optimized(name: str, subject: Subject, vote: Vote, limit: float) -> Suspect
     """The suspect of a runtime whose answers are those of its graph only while its layers are watched."""
     if _has_integers(subject):  # then other kernels round otherwise
         return None
-    alone = _arranged(subject, vote.unwatched)
+    alone = subject.arranged(vote.unwatched)
     error = _error(alone, subject.outputs)
     if error is None or not error > limit:
         return None
@@ -253,11 +253,6 @@ def _wrong_kernel(subject: Subject, doubt: Doubt, error: float) -> tuple[str, Su
 def _limit(case: Case) -> float:
     largest = max((float(np.abs(output).max(initial=0.0)) for output in case.source.outputs), default=0.0)
     return max(case.tolerance, LEAST * largest)
-
-
-def _arranged(subject: Subject, values: Outputs) -> Outputs:
-    """Outputs in the graph's layout."""
-    return tuple(subject.as_output(number, output) for number, output in enumerate(values))
 
 
 def _evaluated(subject: Subject) -> tuple[Array, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -25,13 +25,15 @@ class Subject:
     """One model of a case.
 
     ``inputs`` are the chosen pictures by native input name, batch first, in the native layout; ``trace`` the native
-    runtime's tensors on them: the outputs, and every inner tensor that it could capture.
+    runtime's tensors on them: the outputs, and every inner tensor that it could capture. The graph's outputs are in the
+    order in which they are compared: each has the file's output number ``places``; empty: the file's own order.
     """
 
     model: Model
     graph: Graph
     inputs: Mapping[str, Array]
     trace: StoredTrace
+    places: tuple[int, ...] = ()
 
     @cached_property
     def start(self) -> Mapping[str, Array]:
@@ -62,13 +64,25 @@ class Subject:
 
     @property
     def outputs(self) -> tuple[Array, ...]:
-        """What the native runtime answers, in the model's own order and the graph's layout."""
-        return tuple(self.as_output(number, self.trace.read(name)) for number, name in enumerate(self.trace.outputs))
+        """What the native runtime answers, in the graph's order and layout."""
+        return self.arranged([self.trace.read(name) for name in self.trace.outputs])
 
-    def as_output(self, number: int, values: Array) -> Array:
-        """The value of the model's output ``number``, in the native layout, as the graph has it."""
-        layer = self.graph[self.graph.outputs[number]]
-        return layer.view(values) if values[0].size == int(np.prod(layer.shape[1:])) else values
+    def arranged(self, values: Sequence[Array]) -> tuple[Array, ...]:
+        """The values of the file's outputs, in its order and layout, as the graph has them."""
+        ordered = [values[place] for place in self.places] if self.places else list(values)
+        layers = [self.graph[name] for name in self.graph.outputs]
+        return tuple(
+            layer.view(value) if value[0].size == int(np.prod(layer.shape[1:])) else value
+            for layer, value in zip(layers, ordered, strict=False)
+        )
+
+    @property
+    def in_file(self) -> Graph:
+        """The graph with its outputs in the file's order."""
+        outputs = dict(zip(self.places, self.graph.outputs, strict=False))
+        return (
+            replace(self.graph, outputs=tuple(outputs[place] for place in sorted(outputs))) if outputs else self.graph
+        )
 
     def native(self, layer_id: str) -> Array | None:
         """A layer's value as the native runtime computed it, None where that has no such tensor, or of another form."""

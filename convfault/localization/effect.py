@@ -120,7 +120,8 @@ class _Trials:
         after = deviation(answers(alone, resumed(self.graph, self.values, alone)), self.expected, self.limits)
         others = applied(self.graph, [edit for place, edit in enumerate(self.edits) if place != number])
         found = answers(others, resumed(self.mended, self.mended_values, others))
-        return Effect(self.before, after, deviation(found, answers(self.mended, self.mended_values), self.limits))
+        mended = answers(self.mended, self.mended_values)
+        return Effect(self.before, after, deviation(found, mended, self.limits, by_name=False))
 
 
 REFUSALS = (ConvfaultError, ValueError, IndexError, KeyError)

@@ -6,7 +6,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,7 @@ def examine(
 def assembled(material: Mapping[str, Any], comparison: Comparison, hops: Sequence[Hop], names: Sequence[str]) -> Case:
     """The case, from where everything lies."""
     source, target = (_subject(material[side], material["rows"]) for side in SIDES)
+    target = _as_compared(target, comparison)
     alignment = align(source.graph, target.graph, source.values, target.values)
     limits = tuple(output.tolerance.value for output in comparison.outputs)[: len(source.graph.outputs)]
     first = limits[0] if limits else 0.0
@@ -155,6 +156,18 @@ def _subject(record: Mapping[str, Any], rows: Sequence[int]) -> Subject:
     pieces = [batches.inputs(row, row + 1, model.signature, preprocessing) for row in rows]
     inputs = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     return Subject(model, store.read(Path(record["view"])), inputs, StoredTrace(Path(record["trace"])))
+
+
+def _as_compared(target: Subject, comparison: Comparison) -> Subject:
+    """The target with its outputs in the order of those of the source that they are compared with."""
+    names, found = list(target.trace.outputs), [output.target_name for output in comparison.outputs if output.name]
+    if len(set(found)) < len(found) or not set(found) <= set(names) or len(names) != len(target.graph.outputs):
+        return target
+    places = tuple(names.index(name) for name in [*found, *(name for name in names if name not in found)])
+    if places == tuple(range(len(names))):
+        return target
+    outputs = tuple(target.graph.outputs[place] for place in places)
+    return replace(target, graph=replace(target.graph, outputs=outputs), places=places)
 
 
 def _hop(record: Mapping[str, Any]) -> Hop:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -197,3 +197,13 @@ class Together:
         for edit in self.edits:
             graph = edit.apply(graph)
         return graph
+
+
+def in_file(edit: Edit, places: Sequence[int]) -> Edit:
+    """The edit for a graph whose outputs are in another order: output ``k`` here is number ``places[k]`` there."""
+    if isinstance(edit, Together):
+        return Together(tuple(in_file(each, places) for each in edit.edits))
+    if not isinstance(edit, SetOutputs) or not places:
+        return edit
+    order = sorted(range(len(edit.outputs)), key=lambda k: places[k] if k < len(places) else k)
+    return SetOutputs(tuple(edit.outputs[k] for k in order))

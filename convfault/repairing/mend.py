@@ -16,7 +16,7 @@ from convfault.localization.suspect import Suspect
 from convfault.model import Model
 from convfault.relax import store
 from convfault.relax.canonical import canonical
-from convfault.relax.edits import Edit
+from convfault.relax.edits import Edit, in_file
 from convfault.relax.graph import Array
 from convfault.relax.import_model import import_model
 from convfault.repairing import precision
@@ -168,10 +168,9 @@ class _Mending:
 
     def _written(self, chosen: Sequence[Candidate]) -> Sequence[Change] | None:
         """What the writer changed; None when it refused, with the refused edits and their reasons kept."""
-        writer = WRITERS[self.model.format]
         written = [item for item in chosen if not self._beside(item[1])]
         try:
-            return writer(self.model, self.graph, edits_of(written), self.out)
+            return self._write(written)
         except EditRefusedError as error:
             guilty = [item for item in written if self._refuses(item)] or written
             for item in guilty:
@@ -179,9 +178,16 @@ class _Mending:
                 self._note(item, False, self.refused[item[0]], None)
             return None
 
+    def _write(self, chosen: Sequence[Candidate]) -> Sequence[Change]:
+        """Write the file with these edits; raises ``EditRefusedError``."""
+        return WRITERS[self.model.format](self.model, self.case.target.in_file, self._in_file(chosen), self.out)
+
+    def _in_file(self, chosen: Sequence[Candidate]) -> tuple[Edit, ...]:
+        return tuple(in_file(edit, self.case.target.places) for edit in edits_of(chosen))
+
     def _refuses(self, item: Candidate) -> bool:
         try:
-            WRITERS[self.model.format](self.model, self.graph, edits_of([item]), self.out)
+            self._write([item])
         except EditRefusedError as error:
             self.refused[item[0]] = str(error)
             return True
@@ -255,7 +261,7 @@ class _Mending:
     def _changes(self, chosen: Sequence[Candidate]) -> Sequence[Change] | None:
         """What the writer changes for these edits; None where the format cannot hold them."""
         try:
-            return WRITERS[self.model.format](self.model, self.graph, edits_of(chosen), self.out)
+            return self._write(chosen)
         except EditRefusedError:
             return None
 
@@ -270,7 +276,7 @@ class _Mending:
         written = [item for item in chosen if not self._beside(item[1])]
         target = {"format": self.model.format, "sha256": self.model.sha256, "name": self.model.name}
         texts = tuple(describe(self.case, item[1]) for item in written)
-        Patch(target, (tuple(edits_of(written)),), (texts,)).write(self.patch)
+        Patch(target, (self._in_file(written),), (texts,)).write(self.patch)
 
     def _tell(self, candidates: Sequence[Candidate], found: Search) -> None:
         for item, attempt in zip(candidates, found.attempts, strict=True):

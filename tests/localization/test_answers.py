@@ -64,3 +64,28 @@ def test_a_softmax_that_is_missing_is_seen_in_the_answers_themselves() -> None:
 def test_answers_of_another_number_or_form_are_beyond_any_number() -> None:
     assert deviation([Answer(SCORES)], [], [0.1]) == Deviation(np.inf, None)
     assert deviation([Answer(SCORES)], [Answer(SCORES[:, :2])], [0.1]).latent == np.inf
+
+
+ONE, OTHER, WIDE = (np.full(shape, 1.0, np.float32) for shape in ((2, 3), (2, 3), (2, 4)))
+
+
+def off(found: list[Answer], expected: list[Answer], by_name: bool = True) -> float:
+    return deviation(found, expected, by_name=by_name).max_abs_error
+
+
+def test_outputs_of_one_name_belong_together_whatever_their_order() -> None:
+    expected = [Answer(ONE, name="a"), Answer(OTHER + 1, name="b")]
+    assert off(expected[::-1], expected) == 0.0
+    assert off(expected[::-1], expected, by_name=False) == 1.0
+
+
+def test_outputs_of_other_names_go_in_order_where_all_fit_and_else_by_shape() -> None:
+    boxes, scores, classes = Answer(ONE, name="boxes"), Answer(WIDE, name="scores"), Answer(ONE + 1, name="classes")
+    assert off([Answer(ONE, name="0"), Answer(WIDE, name="1")], [boxes, scores]) == 0.0
+    assert off([Answer(WIDE, name="0"), Answer(ONE, name="1")], [boxes, scores]) == 0.0
+    assert off([Answer(ONE + 1, name="0"), Answer(ONE, name="1")], [boxes, classes]) == 1.0
+
+
+def test_an_output_too_many_or_of_no_fitting_shape_is_infinitely_far() -> None:
+    assert off([Answer(ONE), Answer(WIDE)], [Answer(ONE)]) == float("inf")
+    assert off([Answer(ONE), Answer(OTHER)], [Answer(ONE), Answer(WIDE)]) == float("inf")

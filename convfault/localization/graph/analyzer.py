@@ -28,7 +28,7 @@ from convfault.localization.graph.spelling import Spelling
 from convfault.localization.graph.transplant import transplant
 from convfault.localization.input.claimed import claimed
 from convfault.localization.suspect import Suspect
-from convfault.relax.edits import Edit, SetParameters, Together
+from convfault.relax.edits import Edit, SetOutputs, SetParameters, Together
 from convfault.relax.evaluate import GIVEN, OPERATIONS
 from convfault.relax.fingerprint import distance
 from convfault.relax.graph import Layer
@@ -43,7 +43,8 @@ def examine(case: Case) -> list[Suspect]:
     """The suspects of the graph, in the source's order."""
     pairing = Pairing(case.source.graph, case.target.graph, case.alignment)
     work = Examination(case, pairing)
-    return [*told_once(pairing, list(work.suspects())), *_inputs(pairing), *_flattenings(pairing)]
+    found = told_once(pairing, list(work.suspects()))
+    return [*found, *_inputs(pairing), *_flattenings(pairing), *_output_order(case)]
 
 
 class Examination:
@@ -208,6 +209,33 @@ def _flattenings(pairing: Pairing) -> Iterator[Suspect]:
         order = flattening_order(pairing.source, pairing.target, match)
         if order is not None:
             yield _flattening(pairing.source[match.source], pairing.target[match.target], order)
+
+
+def _output_order(case: Case) -> Iterator[Suspect]:
+    """Outputs that are compared with those of their names or shapes, but come in another order in the file."""
+    count, places = len(case.source.graph.outputs), case.target.places
+    if list(places[:count]) == sorted(places[:count]):
+        return
+    source, target = outputs_of(case.source.graph), outputs_of(case.target.in_file)
+    yield Suspect(
+        kind="graph",
+        cause="reordered_outputs",
+        explanation=(
+            f"The outputs come in another order, {_listed(target)} for {_listed(source)}; they were compared by their "
+            "names and shapes, so that this causes nothing here."
+        ),
+        suggestion=CAUSES["reordered_outputs"].repair,
+        source=case.source.graph.outputs[0],
+        target=case.target.graph.outputs[0],
+        attribute="outputs",
+        expected=source,
+        actual=target,
+        edit=SetOutputs(case.target.graph.outputs),
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _flattening(layer: Layer, other: Layer, order: tuple[int, ...]) -> Suspect:
