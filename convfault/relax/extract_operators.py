@@ -13,6 +13,7 @@ from convfault.relax.extract import Extraction, attributes, number, plain, shape
 from convfault.relax.extract_constant import OPERATORS as CONSTANT_OPERATORS
 from convfault.relax.extract_norm import OPERATORS as NORM_OPERATORS
 from convfault.relax.extract_product import OPERATORS as PRODUCT_OPERATORS
+from convfault.relax.extract_sequence import OPERATORS as SEQUENCE_OPERATORS
 from convfault.relax.extract_window import OPERATORS as WINDOW_OPERATORS
 from convfault.relax.graph import Native, Parameter
 
@@ -236,6 +237,7 @@ OPERATORS: dict[str, Operator] = {
     **CONSTANT_OPERATORS,
     **NORM_OPERATORS,
     **PRODUCT_OPERATORS,
+    **SEQUENCE_OPERATORS,
     **WINDOW_OPERATORS,
     "relax.argmax": _index_of("argmax"),
     "relax.argmin": _index_of("argmin"),

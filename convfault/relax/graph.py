@@ -89,8 +89,12 @@ class Layer:
 
     def view(self, values: Array) -> Array:
         """The value of ``native.tensor``, from the native runtime and of any batch size, as this layer's output."""
-        if self.native.permutation is not None:
-            values = values.transpose(self.native.permutation)
+        order = self.native.permutation
+        if order is not None and len(order) != values.ndim:  # of a sequence, which is a picture of one row here
+            turned = [self.shape[order.index(axis)] for axis in range(len(order))]
+            values = values.reshape(len(values), *turned[1:])
+        if order is not None:
+            values = values.transpose(order)
         count = values.size // max(int(np.prod(self.shape[1:])), 1)
         return values.reshape(count, *self.shape[1:])
 

@@ -5,10 +5,11 @@ Each function takes TVM's converter and the operator, and gives the Relax expres
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from convfault.relax import tflite_windows
+from convfault.relax import expressions, tflite_windows
 
 Operator = Callable[[Any, Any], Any]
 
@@ -25,7 +26,12 @@ def reshape(converter: Any, operator: Any) -> Any:
     output = converter.get_output_tensors(operator)[0].tensor
     shape = [int(side) for side in output.ShapeAsNumpy()] if output.ShapeLength() else []
     source = converter.get_tensor_expr(converter.get_input_tensors(operator)[0])
-    return None if any(side < 0 for side in shape) else relax.op.reshape(source, shape)
+    if any(side < 0 for side in shape):
+        return None
+    count, rest = math.prod(expressions.shape_of(source)), math.prod(shape[1:])
+    if shape and rest and count != math.prod(shape) and count % rest == 0:
+        shape[0] = count // rest  # the file leaves the size of a batch made of blocks open
+    return relax.op.reshape(source, shape)
 
 
 def gelu(converter: Any, operator: Any) -> Any:

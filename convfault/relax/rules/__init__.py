@@ -16,6 +16,7 @@ from convfault.relax.rules import (
     rearrange,
     resizing,
     response,
+    sequence,
     shape,
     smooth,
 )
@@ -26,6 +27,7 @@ RECOGNIZE: tuple[Rule, ...] = normalization.RECOGNIZE
 SIMPLIFY: tuple[Rule, ...] = (
     *constants.RULES,
     *shape.RULES,
+    *sequence.RULES,
     *order.RULES,
     *pool.RULES,
     *rearrange.RULES,

@@ -22,11 +22,14 @@ def dilate(draft: Draft, layer: Layer) -> Layer | None:
         return None
     chain = _chain(draft, layer)
     source = draft.input_of(chain[0]) if chain else None
-    if source is None or source.kind == "constant" or len(source.shape) != 4:
+    if source is None or source.kind == "constant" or len(source.shape) not in {3, 4}:
         return None
-    blocks = _blocks(source, chain)
+    picture = (source.shape[0], *(1,) * (4 - len(source.shape)), *source.shape[1:])
+    blocks = _blocks(picture, chain)
     if blocks is None:
         return None
+    if len(source.shape) < 4:  # a sequence is a picture of one row
+        source = draft.add("reshape", (source.id,), picture, dtype=source.dtype)
     (down, across), (count, height, width, depth) = blocks, (*source.shape[:3], layer.shape[3])
     reach = [(side - 1) * block for side, block in zip(layer.parameters["weights"].values.shape, blocks, strict=False)]
     shape = (count, height - reach[0], width - reach[1], depth)
@@ -58,9 +61,9 @@ def _moved(values: np.typing.NDArray[np.int64], chain: list[Layer]) -> np.typing
     return values
 
 
-def _blocks(source: Layer, chain: list[Layer]) -> tuple[int, int] | None:
+def _blocks(picture: tuple[int, ...], chain: list[Layer]) -> tuple[int, int] | None:
     """Height and width of the blocks whose pixels a chain deals out to pictures of their own."""
-    count, height, width, depth = source.shape
+    count, height, width, depth = picture
     found = chain[-1].shape
     if len(found) != 4 or found[3] != depth or found[0] == count:
         return None
@@ -69,7 +72,7 @@ def _blocks(source: Layer, chain: list[Layer]) -> tuple[int, int] | None:
     blocks = (height // found[1], width // found[2])
     if found[0] != count * blocks[0] * blocks[1]:
         return None
-    places = np.arange(int(np.prod(source.shape))).reshape(source.shape)
+    places = np.arange(int(np.prod(picture))).reshape(picture)
     parts = places.reshape(count, found[1], blocks[0], found[2], blocks[1], depth)
     wanted = parts.transpose(2, 4, 0, 1, 3, 5).reshape(found)
     return blocks if np.array_equal(_moved(places, chain), wanted) else None

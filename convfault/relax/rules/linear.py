@@ -11,6 +11,7 @@ import numpy as np
 
 from convfault.relax.draft import Draft, Rule
 from convfault.relax.graph import Layer, Native, Parameter
+from convfault.relax.rules.shape import in_place
 
 
 def absorb_weights(draft: Draft, layer: Layer) -> Layer | None:
@@ -74,7 +75,7 @@ def sink_reshape_through_product(draft: Draft, layer: Layer) -> Layer | None:
     if source.shape == flat.shape or _is_pixel(source.shape):
         return None
     shape = (*source.shape[:-1], layer.shape[-1])
-    early = draft.add("dense", (source.id,), shape, {}, layer.parameters, _in_place(layer), layer.dtype, layer.details)
+    early = draft.add("dense", (source.id,), shape, {}, layer.parameters, in_place(layer), layer.dtype, layer.details)
     return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
 
 
@@ -89,15 +90,10 @@ def stack_rows(draft: Draft, layer: Layer) -> Layer | None:
     if length is None or source.shape[:length] == flat.shape[:-1]:
         return None
     stack = source.shape[:length]
-    rows = draft.add("reshape", (source.id,), (*stack, flat.shape[-1]), native=_in_place(flat), dtype=flat.dtype)
+    rows = draft.add("reshape", (source.id,), (*stack, flat.shape[-1]), native=in_place(flat), dtype=flat.dtype)
     shape = (*stack, layer.shape[-1])
-    early = draft.add("dense", (rows.id,), shape, {}, layer.parameters, _in_place(layer), layer.dtype, layer.details)
+    early = draft.add("dense", (rows.id,), shape, {}, layer.parameters, in_place(layer), layer.dtype, layer.details)
     return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
-
-
-def _in_place(layer: Layer) -> Native:
-    """Of a layer that has the same values in the same order in another shape, which no transposed tensor shows."""
-    return layer.native if layer.native.permutation is None else replace(layer.native, tensor=None, permutation=None)
 
 
 def _is_pixel(shape: tuple[int, ...]) -> bool:

@@ -39,15 +39,15 @@ def sink_reshape(draft: Draft, layer: Layer) -> Layer | None:
         source.shape,
         hyperparameters,
         parameters,
-        _behind(layer, source),
+        in_place(layer),
         layer.dtype,
         layer.details,
     )
     return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
 
 
-def _behind(layer: Layer, source: Layer) -> Native:
-    """The native tensor has the same values in the same order, so it still shows the output unless transposed."""
+def in_place(layer: Layer) -> Native:
+    """Of a layer that has the same values in the same order in another shape, which no transposed tensor shows."""
     return layer.native if layer.native.permutation is None else replace(layer.native, tensor=None, permutation=None)
 
 
@@ -67,9 +67,7 @@ def sink_reshapes_of_two(draft: Draft, layer: Layer) -> Layer | None:
     if any(source.shape != sources[0].shape or source.kind == "constant" for source in sources):
         return None
     names = [source.id for source in sources]
-    early = draft.add(
-        layer.kind, names, sources[0].shape, layer.hyperparameters, {}, _behind(layer, sources[0]), layer.dtype
-    )
+    early = draft.add(layer.kind, names, sources[0].shape, layer.hyperparameters, {}, in_place(layer), layer.dtype)
     return replace(reshapes[0], id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
 
 
@@ -94,7 +92,7 @@ def sink_reshape_beside_constant(draft: Draft, layer: Layer) -> Layer | None:
         "constant", (), values.shape, parameters={"values": parameter.with_values(values)}, dtype=constant.dtype
     )
     names = (beside.id, source.id) if position == 0 else (source.id, beside.id)
-    early = draft.add(layer.kind, names, source.shape, layer.hyperparameters, {}, _behind(layer, source), layer.dtype)
+    early = draft.add(layer.kind, names, source.shape, layer.hyperparameters, {}, in_place(layer), layer.dtype)
     return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
 
 
@@ -113,7 +111,7 @@ def sink_reshapes_of_product(draft: Draft, layer: Layer) -> Layer | None:
     (stack,) = stacks
     shape = (*stack, *layer.shape[-2:])
     names = [source.id for source in sources]
-    early = draft.add(layer.kind, names, shape, layer.hyperparameters, {}, _behind(layer, sources[0]), layer.dtype)
+    early = draft.add(layer.kind, names, shape, layer.hyperparameters, {}, in_place(layer), layer.dtype)
     return replace(
         reshapes[0],
         id=layer.id,
@@ -166,7 +164,7 @@ def take_to_slice(draft: Draft, layer: Layer) -> Layer | None:
     shape = [len(flat) if place == axis else side for place, side in enumerate(source.shape)]
     if places.ndim:
         return replace(layer, kind="slice", inputs=(source.id,), hyperparameters=values)
-    early = draft.add("slice", (source.id,), shape, values, native=_behind(layer, source), dtype=layer.dtype)
+    early = draft.add("slice", (source.id,), shape, values, native=in_place(layer), dtype=layer.dtype)
     late = Native(layer.native.tensor, layer.native.permutation)
     return replace(layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=late)
 

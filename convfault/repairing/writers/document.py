@@ -191,9 +191,12 @@ class Document(ABC):
 
     def as_layer(self, value: Value, shape: tuple[int, ...]) -> str:
         """A tensor that is a layer's output of ``shape`` exactly."""
-        tensor = value.tensor
-        if value.permutation is not None:
-            tensor = self.transpose(tensor, value.permutation)
+        tensor, order = value.tensor, value.permutation
+        if order is not None:
+            found = self.shape(tensor)
+            if found is not None and len(found) != len(order):  # a sequence, which is a picture of one row
+                tensor = self.reshape(tensor, tuple(shape[order.index(axis)] for axis in range(len(order))))
+            tensor = self.transpose(tensor, order)
         return tensor if self._like(tensor, shape) else self.reshape(tensor, shape)
 
     def into_form(self, value: Value, shape: tuple[int, ...], form: Value, native: tuple[int, ...]) -> str:
@@ -201,6 +204,9 @@ class Document(ABC):
         if value.permutation == form.permutation and self._like(value.tensor, native):
             return value.tensor
         order = form.permutation
+        if order is not None and len(order) != len(native):  # of a picture of one row the sequence
+            turned = self.transpose(self.as_layer(value, shape), inverse(order))
+            return self.reshape(turned, native)
         middle = native if order is None else tuple(native[axis] for axis in order)
         tensor = self.as_layer(value, shape)
         if middle[1:] != shape[1:]:

@@ -28,6 +28,21 @@ class Linear:
     native: Callable[[Array], Array]
 
 
+def channels_first(node: Node, stored: tuple[int, ...], shape: tuple[int, ...]) -> Linear:
+    """An operator with data, weights (filters, in, *window) and bias, whose layer has weights of ``shape``."""
+    window = tuple(range(2, len(stored)))
+    last = tuple(stored[axis] for axis in (*window, 1, 0))
+    back = (len(window) + 1, len(window), *range(len(window)))
+    return Linear(
+        node,
+        0,
+        1,
+        2,
+        lambda values: values.transpose(*window, 1, 0).reshape(shape),
+        lambda values: values.reshape(last).transpose(back),
+    )
+
+
 def puts_for(
     document: Document, linear: Callable[[Node], Linear | None], before: Layer, after: Layer
 ) -> list[Put] | None:

@@ -16,11 +16,13 @@ from convfault.repairing.writers.onnx.document import OnnxDocument
 from convfault.repairing.writers.onnx.emit_window import pool_settings, window_settings
 from convfault.repairing.writers.onnx.float import spread_products
 from convfault.repairing.writers.onnx.values import attributes, set_attributes
-from convfault.repairing.writers.site_of import Linear, puts_for
+from convfault.repairing.writers.site_of import Linear, channels_first, puts_for
 
 WINDOWS = {"convolution": {"Conv"}, "max_pool": {"MaxPool"}, "average_pool": {"AveragePool"}}
 NORMALIZATIONS = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
 CHANGEABLE = {"strides", "padding", "dilation", "size", "count_padding"}
+SEQUENCE = 3
+"""Rank of what a window along a sequence reads."""
 DEFAULTS: dict[str, Any] = {
     "strides": [1, 1],
     "dilations": [1, 1],
@@ -52,7 +54,7 @@ def patch(document: OnnxDocument, graph: Graph, after_graph: Graph, before: Laye
     if reordered is None:
         return False
     spread_products(document, before)
-    puts = puts_for(document, lambda each: linear(graph, before, each), before, reordered)
+    puts = puts_for(document, lambda each: linear(document, graph, before, each), before, reordered)
     if puts is None:
         return False
     if moved and node is not None:
@@ -73,20 +75,12 @@ def _set_epsilon(document: OnnxDocument, before: Layer, after: Layer) -> bool:
     return True
 
 
-def linear(graph: Graph, layer: Layer, node: Node) -> Linear | None:
+def linear(document: OnnxDocument, graph: Graph, layer: Layer, node: Node) -> Linear | None:
     """The node as a place of weights, None if it is no such."""
     shape = layer.parameters["weights"].values.shape
     if node.type in {"Conv", "ConvTranspose"}:
-        height, width = shape[:2] if len(shape) == 4 else (1, 1)
-        last = (height, width, *shape[-2:])
-        return Linear(
-            node,
-            0,
-            1,
-            2,
-            lambda values: values.transpose(2, 3, 1, 0).reshape(shape),
-            lambda values: values.reshape(last).transpose(3, 2, 0, 1),
-        )
+        stored = document.constant(node.inputs[1])
+        return None if stored is None else channels_first(node, stored.shape, shape)
     if node.type not in {"Gemm", "MatMul"}:
         return None
     turned = bool(attributes(node).get("transB", 0))
@@ -111,11 +105,22 @@ def _set_window(document: OnnxDocument, node: Node, before: Layer, after: Layer)
         document.connect(node, 0, producer.inputs[0])
         producer = document.producer(node.inputs[0])
     wanted = window_settings(after) if after.kind == "convolution" else pool_settings(document, after)
+    if len(document.shape(node.inputs[0]) or ()) == SEQUENCE:
+        wanted = {name: _along(value) for name, value in wanted.items()}
     wanted |= {"auto_pad": None, "ceil_mode": None}
     old = attributes(node)
     for name, value in wanted.items():
         was = old.get(name, DEFAULTS.get(name))
         now = DEFAULTS.get(name) if value is None else value
+        if (
+            isinstance(was, list) and isinstance(now, list) and len(was) > len(now)
+        ):  # what a sequence's window leaves out
+            was = _along(was)
         if was != now:
             document.note(node.name, name, was.decode() if isinstance(was, bytes) else was, now)
             set_attributes(node, {name: value})
+
+
+def _along(value: Any) -> Any:
+    """What a window of a picture of one row says of the row: the second of every two numbers."""
+    return list(value[1::2]) if isinstance(value, list) else value

@@ -16,13 +16,16 @@ from convfault.repairing.writers.flattening import (
     in_canonical_rows,
     in_native_rows,
 )
-from convfault.repairing.writers.site_of import Linear, puts_for
+from convfault.repairing.writers.site_of import Linear, channels_first, puts_for
 from convfault.repairing.writers.torch.call import operator
 from convfault.repairing.writers.torch.document import TorchDocument
 from convfault.repairing.writers.torch.emit_window import average_settings, even_padding, padded, steps
 
 CONVOLUTIONS = frozenset({"conv2d.default", "conv2d.padding", "convolution.default"})
 TRANSPOSED = frozenset({"conv_transpose2d.input"})
+ALONG_SEQUENCES = frozenset({"conv1d.default", "conv1d.padding", "conv_transpose1d.default"})
+SEQUENCE = 3
+"""Rank of what a window along a sequence reads."""
 WINDOWS = {
     "convolution": CONVOLUTIONS,
     "max_pool": frozenset({"max_pool2d.default", "max_pool2d_with_indices.default"}),
@@ -77,7 +80,7 @@ def _patch_values(
     """Change constants, and the window where it is ``moved``, or do nothing at all."""
     node = next((node for node in document.of(before) if node.type in WINDOWS.get(before.kind, set())), None)
     reordered = as_flattened_before(graph, after_graph, before, after)
-    if reordered is None or (moved and node is None):
+    if reordered is None or (moved and (node is None or len(document.shape(node.inputs[0]) or ()) == SEQUENCE)):
         return False
     puts = puts_for(document, lambda each: linear(document, graph, before, each), before, reordered)
     if puts is None:
@@ -95,19 +98,9 @@ def _patch_values(
 def linear(document: TorchDocument, graph: Graph, layer: Layer, node: Node) -> Linear | None:
     """The call as a place of weights, None if it is no such."""
     shape = layer.parameters["weights"].values.shape
-    if node.type in CONVOLUTIONS | TRANSPOSED:
+    if node.type in CONVOLUTIONS | TRANSPOSED | ALONG_SEQUENCES:
         stored = document.constant(node.inputs[1])
-        if stored is None or stored.ndim != 4:
-            return None
-        last = tuple(stored.shape[axis] for axis in (2, 3, 1, 0))
-        return Linear(
-            node,
-            0,
-            1,
-            2,
-            lambda values: values.transpose(2, 3, 1, 0).reshape(shape),
-            lambda values: values.reshape(last).transpose(3, 2, 0, 1),
-        )
+        return None if stored is None else channels_first(node, stored.shape, shape)
     if node.type == "addmm.default" and node.native.argument("beta") == node.native.argument("alpha") == 1:
         return _matrix(graph, layer, node, (1, 2, 0), False)
     if node.type == "linear.default":
