@@ -65,10 +65,13 @@ class Session(ABC):
 
         The trace holds the outputs, in order, then the captured tensors, all with the batch first.
         ``capture`` takes names that ``tensors()`` gives. A model whose batch size is fixed runs in pieces of that
-        size, the last one filled up with copies of its last row, which are dropped again.
+        size, the last one filled up with copies of its last row, which are dropped again; so does one that says to take
+        any and takes one at a time, which is then in ``signature``.
         """
         self._check(inputs, capture)
         fixed, count = self.signature.inputs[0].shape[:1], len(next(iter(inputs.values())))
+        if count > 1 and fixed and fixed[0] is None:
+            return self._run_open(inputs, capture, count)
         if not fixed or fixed[0] is None or fixed[0] == count:
             return self.run_batch(inputs, capture)
         return joined([self._run_piece(inputs, capture, start, fixed[0]) for start in range(0, count, fixed[0])])
@@ -81,6 +84,25 @@ class Session(ABC):
             known = [spec.name for spec in (*self.tensors(), *self.signature.outputs)]
             for name in set(capture).difference(known):
                 raise UnknownNameError("tensor", name, known)
+
+    def _run_open(self, inputs: Tensors, capture: Sequence[str], count: int) -> Trace:
+        """Run a model that says to take any batch; exported with a batch of one, many hold it in a reshape."""
+        failure: Exception | None = None
+        try:
+            trace = self.run_batch(inputs, capture)
+            if all(len(trace.tensors[name]) == count for name in trace.outputs if trace.tensors[name].ndim):
+                return trace
+        except Exception as error:
+            failure = error
+        try:
+            pieces = [self._run_piece(inputs, capture, start, 1) for start in range(count)]
+        except Exception:
+            if failure is None:
+                return trace
+            raise failure from None
+        alone = tuple(replace(spec, shape=(1, *spec.shape[1:])) for spec in self.signature.inputs)
+        self.signature = replace(self.signature, inputs=alone)
+        return joined(pieces)
 
     def _run_piece(self, inputs: Tensors, capture: Sequence[str], start: int, size: int) -> Trace:
         import numpy as np

@@ -122,12 +122,23 @@ def test_the_logarithm_of_a_sigmoid_is_a_turned_softplus() -> None:
     assert kinds(graph) == ["affine", "softplus", "affine"]
 
 
+@pytest.mark.parametrize("less", [False, True])
 @pytest.mark.parametrize(("slopes", "kind"), [(0.3, "leaky_relu"), ((0.1, 0.2, 0.3, 0.4), "prelu")])
-def test_prelu_is_recognized_by_its_halves(slopes, kind: str) -> None:
+def test_prelu_is_recognized_by_its_halves(slopes, kind: str, less: bool) -> None:
     sketch = Sketch()
     below = sketch.layer("clip", sketch.source, PICTURE, minimum=-INFINITY, maximum=0.0)
+    if less:  # relu(x) - slopes * relu(-x)
+        below = relu(sketch, sketch.affine(sketch.source, -1.0, 0.0))
     pair = (relu(sketch, sketch.source), sketch.affine(below, slopes, 0.0))
-    assert kinds(simplified(sketch.ending(sketch.layer("add", pair, PICTURE)))) == [kind]
+    graph = simplified(sketch.ending(sketch.layer("subtract" if less else "add", pair, PICTURE)))
+    assert kinds(graph) == [kind]
+
+
+def test_the_upper_half_less_itself_below_zero_is_no_prelu() -> None:
+    sketch = Sketch()
+    below = relu(sketch, sketch.affine(sketch.source, -1.0, 0.0))
+    pair = (sketch.affine(below, 0.3, 0.0), relu(sketch, sketch.source))
+    assert "subtract" in kinds(simplified(sketch.ending(sketch.layer("subtract", pair, PICTURE))))
 
 
 def test_the_halves_of_two_values_are_no_prelu() -> None:

@@ -97,16 +97,17 @@ def _factor(draft: Draft, name: str) -> tuple[str, Parameter] | None:
 
 def sum_to_prelu(draft: Draft, layer: Layer) -> Layer | None:
     """relu(x) + slopes * min(x, 0), or relu(x) - slopes * relu(-x): PReLU, leaky relu with one slope for all."""
-    for first, second in (layer.inputs, layer.inputs[::-1]):
+    less = layer.kind == "subtract"
+    for first, second in (layer.inputs,) if less else (layer.inputs, layer.inputs[::-1]):
         relu, factor = draft.layers[first], _factor(draft, second)
         if not is_relu(relu) or factor is None:
             continue
-        below, sign = draft.layers[factor[0]], 1.0
+        below, sign = draft.layers[factor[0]], -1.0 if less else 1.0
         if is_relu(below):
             read, scale, shift = scaled(draft, below.inputs[0])
             if scale >= 0 or shift or read != relu.inputs[0]:
                 continue
-            sign = scale
+            sign *= scale
         elif not is_lower_half(below) or below.inputs != relu.inputs:
             continue
         slopes = factor[1].with_values(factor[1].values * np.float32(sign))
@@ -121,7 +122,7 @@ RULES = (
     Rule("extreme_to_clip", frozenset({"maximum", "minimum"}), extreme_to_clip),
     Rule("merge_clips", frozenset({"clip"}), merge_clips),
     Rule("maximum_to_leaky_relu", frozenset({"maximum"}), maximum_to_leaky_relu),
-    Rule("sum_to_prelu", frozenset({"add"}), sum_to_prelu),
+    Rule("sum_to_prelu", frozenset({"add", "subtract"}), sum_to_prelu),
     Rule("product_to_swish", frozenset({"multiply"}), product_to_swish),
     Rule("product_to_hard_swish", frozenset({"multiply"}), product_to_hard_swish),
 )
