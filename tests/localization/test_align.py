@@ -231,8 +231,25 @@ def rolled_filters(graph: Graph, follow: bool, order: tuple[int, ...] = (7, *ran
 def test_filters_in_another_order_are_a_fault_where_the_layer_behind_does_not_follow(groups: int) -> None:
     sketch = Sketch(1, 8, 8, 4)
     first = sketch.layer("clip", sketch.convolution(sketch.source), (1, 8, 8, 8), minimum=0.0, maximum=6.0)
-    graph = sketch.graph_of(sketch.convolution(first, groups=groups))
+    second = sketch.convolution(first, groups=groups)
+    graph = sketch.graph_of(sketch.layer("mean", second, (1, 1, 1, 8), axes=(1, 2), keepdims=True))
     order = (7, *range(7)) if groups == 1 else (1, 0, 3, 2, 5, 4, 7, 6)
     targets = [rolled_filters(graph, follow, order) for follow in (True, False)]
     followed = [align(graph, target).to_target["convolution_1"] for target in targets]
     assert [match.order for match in followed] == [order, None]
+
+
+@pytest.mark.parametrize("ending", ["scores", "picture", "shuffled"])
+def test_filters_in_another_order_are_a_fault_where_only_places_tell_the_channels_apart(ending: str) -> None:
+    sketch = Sketch(1, 4, 4, 4)
+    last = sketch.convolution(sketch.source)
+    if ending == "scores":  # of classes in another order
+        last = sketch.layer("mean", last, (1, 1, 1, 8), axes=(1, 2), keepdims=True)
+    elif ending == "shuffled":
+        last = sketch.layer("reshape", last, (1, 4, 4, 2, 4))
+    graph = sketch.graph_of(last)
+    rolled = (7, *range(7))
+    parameters = graph["convolution_1"].parameters
+    moved = {name: item.values[..., rolled] for name, item in parameters.items()}
+    match = align(graph, graph.with_parameters("convolution_1", **moved)).to_target["convolution_1"]
+    assert match.order == (rolled if ending == "scores" else None)

@@ -11,12 +11,16 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.spatial import cKDTree
 
+from convfault.comparing.pairing import is_scores
 from convfault.localization.parameters.filters import Order, reordered
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.kinds import LINEAR, POINTWISE, REDUCTIONS
 
 CHANNELWISE = POINTWISE | REDUCTIONS | {"max_pool", "average_pool", "resize", "pad", "prelu", "softmax"}
 """Kinds whose output has its channels in the order of the input's, if they leave the last axis alone."""
+
+MOVES = frozenset({"reshape", "transpose"})
+"""Kinds that deal channels out by their places."""
 
 SAME = 0.05
 """Mean distance of paired filters, in standard deviations of each figure, up to which they are the same ones."""
@@ -104,10 +108,16 @@ def _handed_on(
 
 
 def _followed(source: Graph, target: Graph, pairs: Mapping[str, str], found: Mapping[str, Order], name: str) -> bool:
-    """Whether some layer that reads these channels reads them in their new order; true where none has weights."""
-    waiting, seen, followers = [name], {name}, []
+    """Whether some layer that reads these channels reads them in their new order; true where none says.
+
+    Classes may be told in another order, which is a matter of the labels. Where the channels of any other output stand
+    otherwise, or something that knows no order reads them (a pixel shuffle), nobody follows.
+    """
+    waiting, seen, followers = [name], {name}, list[bool]()
     while waiting:
         at = waiting.pop()
+        if at in source.outputs and not is_scores(source[at].shape[1:]):
+            followers.append(False)
         for reader in set(source.readers[at]) - seen:
             seen.add(reader)
             layer = source[reader]
@@ -116,6 +126,8 @@ def _followed(source: Graph, target: Graph, pairs: Mapping[str, str], found: Map
                 followers.append(_reads_in(order, found.get(reader), layer, target[pairs[reader]]))
             elif reader in found:
                 waiting.append(reader)
+            elif reader in pairs and layer.kind in MOVES:
+                followers.append(False)
     return not followers or any(followers)
 
 
