@@ -60,6 +60,10 @@ def localize(
     """
     context = context or Context()
     found = measure(request, context)
+    if reproducer is not None and found.pair.conversion is None:
+        raise UsageError(
+            "a reproducer shows a converter at work, and these are two files: give the source and --dst or --route"
+        )
     findings = investigate(found, context)
     with found.watch.phase("try other ways"):
         plan = UNASKED if trials is None else Plan(trials)

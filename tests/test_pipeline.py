@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import convfault
+from convfault import pipeline
 from convfault.cache import Cache
 from convfault.errors import FormatError, ShapeError, UsageError
 from convfault.report import Report
+from convfault.request import Request
 
 Diff = Callable[..., Report]
 
@@ -179,3 +181,12 @@ def test_a_converted_file_that_cannot_be_opened_is_a_crash(
     assert (report.comparison.verdict, report.exit_code) == ("crash", 1)
     assert report.comparison.reasons == ("what onnx2torch wrote cannot be opened: it is garbage",)
     assert report.comparison.stage == "load"
+
+
+def test_a_reproducer_of_two_files_is_refused_before_they_are_looked_into(
+    cache: Cache, tiny_keras: Path, tiny_tflite: Path, tmp_path: Path
+) -> None:
+    request = Request(source=str(tiny_keras), target=str(tiny_tflite), limit=4)
+    with pytest.raises(UsageError, match="these are two files"):
+        pipeline.localize(request, convfault.Context(cache=cache), reproducer=tmp_path / "shown")
+    assert not (tmp_path / "shown").exists()
