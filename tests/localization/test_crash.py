@@ -300,3 +300,10 @@ def test_a_model_whose_target_cannot_be_opened_is_shrunk(tmp_path: Path, culprit
     convert = "tests.localization.test_crash:leaving_as_it_was"
     found = reduction.run(convert, chain(tmp_path, culprit).to_record(), {}, plan)
     assert (found and [list(node) for node in found["nodes"]]) == nodes
+
+
+def test_an_operator_of_the_file_goes_before_the_name_of_the_tools_code() -> None:
+    failure = Failure(record(message="ValueError: no", log=f"{GATHER}    x = y.name\n"))
+    shrunk = Shrunk(Model("smallest.onnx", "onnx"), (("Take", "node"),), 30, 5)
+    assert crash.explain(failure, shrunk).evidence["operator"] == "Take"
+    assert crash.explain(failure).evidence["operator"] == "Gather"

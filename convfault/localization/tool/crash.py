@@ -154,7 +154,7 @@ def _with_shrunk(blame: Blame, shrunk: Shrunk) -> Blame:
     operator, node = shrunk.nodes[operators.index(near[0]) if near else -1]
     held = {name for _, name in shrunk.nodes}
     # a layer may be several operators of the tool: then the message's operator tells more
-    operator = blame.operator if blame.operator and not near else operator
+    operator = blame.operator if blame.operator and not near and not blame.supposed else operator
     return replace(blame, operator=operator, node=blame.node if blame.node in held else node or blame.node)
 
 

@@ -16,7 +16,10 @@ OPERATOR, ATTRIBUTE, TENSOR = "unsupported_operator", "unsupported_attribute", "
 
 @dataclass(frozen=True)
 class Blame:
-    """What a message tells; empty where it does not. ``names`` are all the names in quotes, for finding nodes."""
+    """What a message tells; empty where it does not. ``names`` are all the names in quotes, for finding nodes.
+
+    ``supposed``: the operator is what the tool's own code is called, which may translate others, too.
+    """
 
     cause: str
     operator: str = ""
@@ -25,6 +28,7 @@ class Blame:
     attribute: str = ""
     stage: str = ""
     names: tuple[str, ...] = ()
+    supposed: bool = False
 
     @property
     def operator_text(self) -> str:
@@ -137,7 +141,7 @@ def read(message: str, log: str = "") -> Blame:
         return replace(blame, attribute="name")
     if place and not blame.operator:
         blame = replace(blame, operator=place.group(1))
-    return blame if blame.operator or not handler else replace(blame, operator=handler)
+    return blame if blame.operator or not handler else replace(blame, operator=handler, supposed=True)
 
 
 def _matched(cause: str, pattern: str, text: str) -> Blame | None:
