@@ -79,10 +79,9 @@ class Subject:
     @property
     def in_file(self) -> Graph:
         """The graph with its outputs in the file's order."""
-        outputs = dict(zip(self.places, self.graph.outputs, strict=False))
-        return (
-            replace(self.graph, outputs=tuple(outputs[place] for place in sorted(outputs))) if outputs else self.graph
-        )
+        places = self.places or range(len(self.graph.outputs))
+        ordered = sorted(zip(places, self.graph.outputs, strict=True))
+        return replace(self.graph, outputs=tuple(name for _, name in ordered))
 
     def native(self, layer_id: str) -> Array | None:
         """A layer's value as the native runtime computed it, None where that has no such tensor, or of another form."""
