@@ -20,6 +20,7 @@ from convfault.relax.known_onnx import known_node
 from convfault.relax.onnx_dequantize import dequantize
 from convfault.relax.onnx_expand import drop_unread_outputs, expanded, seen_values
 from convfault.relax.onnx_fold import fold_sizes
+from convfault.relax.onnx_fused import write_out
 from convfault.relax.onnx_scene import NODE, OPERATOR
 
 
@@ -29,6 +30,7 @@ def import_onnx(model: Model, batch: int) -> Imported:
 
     proto = onnx.load(model.path)
     native = _made(proto.graph)
+    write_out(proto)
     encodings = dequantize(proto)
     invented = _made(proto.graph) - native
     proto = expanded(proto, _known())

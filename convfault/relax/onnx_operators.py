@@ -144,6 +144,19 @@ def _swish(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
     )
 
 
+def _quick_gelu(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    """onnxruntime's x * sigmoid(alpha * x)."""
+    return _swish(inputs, {"alpha": attributes.get("alpha", 1.702)})
+
+
+def _bias_gelu(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    """onnxruntime's gelu of a sum, if there are two; ``FastGelu`` bends by tanh."""
+    from tvm import relax
+
+    total = relax.BlockBuilder.current().normalize(relax.op.add(*inputs[:2])) if len(inputs) > 1 else inputs[0]
+    return _gelu([total], attributes)
+
+
 def _tile(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
     from tvm import relax
 
@@ -152,10 +165,12 @@ def _tile(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
 
 
 OPERATORS: dict[str, Operator] = {
+    "BiasGelu": _bias_gelu,
     "Celu": _celu,
     "Clip": clip,
     "Einsum": _einsum,
     "Elu": _elu,
+    "FastGelu": lambda inputs, attributes: _bias_gelu(inputs, {"approximate": b"tanh"}),
     "Gelu": _gelu,
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
@@ -163,6 +178,7 @@ OPERATORS: dict[str, Operator] = {
     "Min": _folded("minimum"),
     "Mish": lambda inputs, attributes: expressions.mish(inputs[0]),
     "Pad": pad,
+    "QuickGelu": _quick_gelu,
     "Selu": _selu,
     "Softplus": lambda inputs, attributes: expressions.softplus(inputs[0]),
     "Swish": _swish,

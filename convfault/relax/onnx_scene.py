@@ -107,7 +107,7 @@ class Scene:
             self.graph.input.remove(value)
         for name, values in self._added.items():
             if name in read:
-                self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+                self.graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         self.encodings = {n: e for n, e in self.encodings.items() if n in read or n in self.producers}
         del self.graph.value_info[:]
 

@@ -18,7 +18,7 @@ from convfault.repairing.writers.onnx.float import spread_products
 from convfault.repairing.writers.onnx.values import attributes, set_attributes
 from convfault.repairing.writers.site_of import Linear, channels_first, puts_for
 
-WINDOWS = {"convolution": {"Conv"}, "max_pool": {"MaxPool"}, "average_pool": {"AveragePool"}}
+WINDOWS = {"convolution": {"Conv", "FusedConv"}, "max_pool": {"MaxPool"}, "average_pool": {"AveragePool"}}
 NORMALIZATIONS = frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"})
 CHANGEABLE = {"strides", "padding", "dilation", "size", "count_padding"}
 SEQUENCE = 3
@@ -78,10 +78,10 @@ def _set_epsilon(document: OnnxDocument, before: Layer, after: Layer) -> bool:
 def linear(document: OnnxDocument, graph: Graph, layer: Layer, node: Node) -> Linear | None:
     """The node as a place of weights, None if it is no such."""
     shape = layer.parameters["weights"].values.shape
-    if node.type in {"Conv", "ConvTranspose"}:
+    if node.type in {"Conv", "ConvTranspose", "FusedConv"}:
         stored = document.constant(node.inputs[1])
         return None if stored is None else channels_first(node, stored.shape, shape)
-    if node.type not in {"Gemm", "MatMul"}:
+    if node.type not in {"Gemm", "FusedGemm", "MatMul"}:
         return None
     turned = bool(attributes(node).get("transB", 0))
     rows, matrix = flattened_rows(graph, layer), shape[-2:]
@@ -89,7 +89,7 @@ def linear(document: OnnxDocument, graph: Graph, layer: Layer, node: Node) -> Li
         node,
         0,
         1,
-        2 if node.type == "Gemm" else None,
+        None if node.type == "MatMul" else 2,
         lambda values: in_canonical_rows(values.T if turned else values, rows).reshape(shape),
         lambda values: _oriented(in_native_rows(values.reshape(matrix), rows), turned),
     )

@@ -66,6 +66,7 @@ def shapes(proto: Any) -> dict[str, tuple[int, ...]]:
     import onnx
 
     from convfault.relax.import_onnx import fix_shapes
+    from convfault.relax.onnx_fused import write_out
 
     light = onnx.ModelProto()
     light.opset_import.extend(proto.opset_import)
@@ -84,6 +85,7 @@ def shapes(proto: Any) -> dict[str, tuple[int, ...]]:
         elif tensor.name not in listed:
             info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
             light.graph.input.append(info)
+    write_out(light)
     inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     found = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
     for value in (*inferred.value_info, *inferred.input, *inferred.output):
