@@ -24,6 +24,7 @@ from convfault.localization.effect import Effects
 from convfault.localization.faults import location
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Array
+from convfault.relax.rounding import HALF
 
 CONVERSION = "conversion"
 LEAST = 1e-5
@@ -191,9 +192,10 @@ def _kernel(
     name: str, subject: Subject, like_tvm: bool, replay: Replay | None
 ) -> tuple[str, Suspect | None, Doubt | None]:
     """What is known of a model whose native answers its graph does not reproduce."""
-    if _has_integers(subject):
+    if _has_integers(subject) or _has_half(subject):
         inside = any(layer.rounding is not None for layer in subject.graph)
-        told = f"the {name}'s runtime computes with integers, which its graph follows up to "
+        numbers = "integers" if _has_integers(subject) else "half precision"
+        told = f"the {name}'s runtime computes with {numbers}, which its graph follows up to "
         told += "a step of theirs" if inside else "what its kernels round on the way"
         return told, None, None
     found = kernels.kernel_errors(subject)
@@ -217,6 +219,10 @@ def _kernel(
 
 def _has_integers(subject: Subject) -> bool:
     return any(np.issubdtype(np.dtype(encoding.dtype), np.integer) for encoding in subject.graph.encodings.values())
+
+
+def _has_half(subject: Subject) -> bool:
+    return any(layer.rounding is not None and layer.rounding.dtype == HALF for layer in subject.graph)
 
 
 def _misread(subject: Subject, doubt: Doubt) -> str:

@@ -22,6 +22,7 @@ from convfault.localization.blame import Verdict, Vote
 from convfault.localization.case import Case, Hop, Subject
 from convfault.localization.effect import Effect, Effects
 from convfault.localization.graph import analyzer as graph
+from convfault.localization.half import as_run
 from convfault.localization.hyperparameters import analyzer as hyperparameters
 from convfault.localization.illustration import illustrated
 from convfault.localization.input import analyzer as input
@@ -32,6 +33,7 @@ from convfault.localization.tool import analyzer as tool
 from convfault.model import Model
 from convfault.preprocessing import Preprocessing
 from convfault.relax import jobs, store
+from convfault.relax.graph import Array
 from convfault.trace import StoredTrace
 
 SIDES = ("source", "target")
@@ -155,7 +157,8 @@ def _subject(record: Mapping[str, Any], rows: Sequence[int]) -> Subject:
     assert model.signature is not None
     pieces = [batches.inputs(row, row + 1, model.signature, preprocessing) for row in rows]
     inputs = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    return Subject(model, store.read(Path(record["view"])), inputs, StoredTrace(Path(record["trace"])))
+    found = Subject(model, store.read(Path(record["view"])), inputs, StoredTrace(Path(record["trace"])))
+    return as_run(found, found.arranged(_unwatched(record, rows)))
 
 
 def _as_compared(target: Subject, comparison: Comparison) -> Subject:
@@ -178,12 +181,13 @@ def _hop(record: Mapping[str, Any]) -> Hop:
 def _vote(record: Mapping[str, Any], chosen: Sequence[int]) -> Vote:
     """What the native runtime and TVM answer to the pictures that TVM ran, and the former to the ``chosen`` ones."""
     rows, answers = jobs.answers(Path(record["view"]))
+    return Vote(_unwatched(record, rows), answers, _unwatched(record, chosen))
+
+
+def _unwatched(record: Mapping[str, Any], rows: Sequence[int]) -> tuple[Array, ...]:
+    """What the native runtime answers to some pictures while nobody looks at its layers."""
     whole = StoredTrace(Path(record["answers"]))
-    native, unwatched = (
-        tuple(np.concatenate([whole.read(name, row, row + 1) for row in those]) for name in whole.outputs)
-        for those in (rows, chosen)
-    )
-    return Vote(native, answers, unwatched)
+    return tuple(np.concatenate([whole.read(name, row, row + 1) for row in rows]) for name in whole.outputs)
 
 
 def replayer(name: str | None) -> blame.Replay | None:

@@ -19,7 +19,7 @@ from convfault.localization.activations import (
 from convfault.localization.case import Subject
 from convfault.relax.evaluate import evaluate
 from convfault.relax.graph import Array, Graph, Layer
-from convfault.relax.rounding import as_read, step
+from convfault.relax.rounding import STORED, as_read, step
 
 KERNEL_PICTURES = 2
 
@@ -98,5 +98,5 @@ def _noise(graph: Graph, known: Alone, subject: Subject) -> float:
             # the hidden layer's own sum is rounded, too, by its terms, which are about as large as its value
             noise += MARGIN * ROUNDING * size(known.inputs[name])
     encoding = graph.encodings.get(str(layer.native.tensor))
-    stored = encoding is not None and encoding.dtype.startswith(("int", "uint"))
+    stored = encoding is not None and encoding.dtype in STORED
     return noise + (step(encoding, known.expected) if encoding is not None and stored else 0.0)

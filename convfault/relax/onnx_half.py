@@ -1,14 +1,17 @@
-"""Makes a half-precision ONNX model single precision: weights, inputs, outputs and casts."""
+"""Makes a half-precision ONNX model single precision: weights, inputs, outputs and casts; what was half is recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 
 from convfault.relax.imported import Encoding
 from convfault.relax.onnx_steps import array
+
+LARGE = 4096
+"""Elements: larger constants are looked at without their numbers."""
 
 TYPED = {"Cast": "to", "RandomNormalLike": "dtype", "RandomUniformLike": "dtype", "EyeLike": "dtype"}
 """Operator → the attribute that says which type its output has."""
@@ -25,16 +28,17 @@ def is_half(proto: Any) -> bool:
 
 
 def widen(proto: Any) -> dict[str, Encoding]:
-    """Make it float32 in place; name → encoding of every weight that was stored in float16."""
+    """Make it float32 in place; name → encoding of every weight and every other value that was in float16."""
     from onnx import TensorProto
 
-    half, found = TensorProto.FLOAT16, {}
+    half, found = TensorProto.FLOAT16, {name: _encoding(name, False) for name in sorted(half_values(proto))}
+    found |= {name: found[cast] for name, cast in _cast_at_once(proto.graph, found).items()}
     for tensor in proto.graph.initializer:
         if tensor.data_type == half:
-            found[tensor.name] = Encoding(tensor.name, "float16", (1.0,), (0,), 0, True)
+            found[tensor.name] = _encoding(tensor.name, True)
     for node in proto.graph.node:
         if node.op_type == "Constant" and any(item.t.data_type == half for item in node.attribute):
-            found[node.output[0]] = Encoding(node.output[0], "float16", (1.0,), (0,), 0, True)
+            found[node.output[0]] = _encoding(node.output[0], True)
     for tensor in _tensors(proto.graph):
         if tensor.data_type == half:
             _widen_tensor(tensor)
@@ -49,6 +53,42 @@ def widen(proto: Any) -> dict[str, Encoding]:
                     item.i = TensorProto.FLOAT
     _drop_casts(proto.graph)
     return found
+
+
+def _encoding(name: str, constant: bool) -> Encoding:
+    return Encoding(name, "float16", (1.0,), (0,), 0, constant)
+
+
+def _cast_at_once(graph: Any, half: Collection[str]) -> dict[str, str]:
+    """Values in single precision that are read only in half precision, and the first cast's output."""
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    ends = {value.name for value in graph.output} | {tensor.name for tensor in graph.initializer}
+    return {
+        name: nodes[0].output[0]
+        for name, nodes in readers.items()
+        if name not in ends and name not in half and all(n.op_type == "Cast" and n.output[0] in half for n in nodes)
+    }
+
+
+def half_values(proto: Any) -> set[str]:
+    """Names of the main graph's float16 values, inputs among them, constants not; as far as ONNX can infer types."""
+    import onnx
+
+    light = onnx.ModelProto()
+    light.CopyFrom(proto)
+    for tensor in light.graph.initializer:  # the numbers of large ones say nothing about types
+        if int(np.prod(tensor.dims)) > LARGE:
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+            tensor.ClearField("int32_data")
+    half, graph = onnx.TensorProto.FLOAT16, onnx.shape_inference.infer_shapes(light).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+    values = (*graph.value_info, *graph.input, *graph.output)
+    return {value.name for value in values if value.type.tensor_type.elem_type == half} - constants
 
 
 def _widen_tensor(tensor: Any) -> None:

@@ -1,4 +1,4 @@
-"""Values that a file stores as integers with a scale: what of them is left when they are real numbers again."""
+"""Values that a file stores as integers with a scale, or in half precision: what is left of them in float32."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import numpy as np
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.imported import Encoding
 
-STORED = frozenset({"int4", "uint4", "int8", "uint8", "int16", "uint16"})
+HALF = "float16"
+STORED = frozenset({"int4", "uint4", "int8", "uint8", "int16", "uint16", HALF})
 """Types of activations that are rounded; wider ones keep what float32 has."""
+
+LARGEST_HALF = float(np.finfo(np.float16).max)
 
 BITS = {"int4": (-8, 7), "uint4": (0, 15)}
 
 
 def as_stored(graph: Graph) -> Graph:
-    """With ``Layer.rounding`` at every layer whose native tensor holds integers."""
+    """With ``Layer.rounding`` at every layer whose native tensor holds integers or half precision."""
     found = {
         name: encoding
         for name, encoding in graph.encodings.items()
@@ -33,7 +36,7 @@ def _with(layer: Layer, encoding: Encoding | None) -> Layer:
 
 
 def as_read(layer: Layer, values: Array) -> Array:
-    """What a layer's readers get: of a picture, which is given and not computed, what its integers leave."""
+    """What a layer's readers get: of a picture, which is given and not computed, what its rounding leaves."""
     return rounded(values, layer.rounding) if layer.kind == "input" and layer.rounding is not None else values
 
 
@@ -47,13 +50,21 @@ def limits(encoding: Encoding) -> tuple[int, int]:
 
 def span(encoding: Encoding) -> tuple[float, float]:
     """The smallest and the largest real number that it can hold, of all channels."""
+    if encoding.dtype == HALF:
+        return -LARGEST_HALF, LARGEST_HALF
     scales, zeros = (np.asarray(part, np.float64) for part in (encoding.scales, encoding.zero_points))
     low, high = limits(encoding)
     return float(((low - zeros) * scales).min()), float(((high - zeros) * scales).max())
 
 
 def rounded(values: Array, encoding: Encoding) -> Array:
-    """``scale * (clip(round(value / scale) + zero point) - zero point)``, float32."""
+    """``scale * (clip(round(value / scale) + zero point) - zero point)``, or what half precision keeps; float32.
+
+    What is too large for half precision is infinite.
+    """
+    if encoding.dtype == HALF:
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16).astype(np.float32)
     if encoding.at_run_time:
         return np.stack([rounded(each, measured(each, encoding)) for each in values])
     scales, zeros = (_along(part, values.ndim, encoding.axis) for part in (encoding.scales, encoding.zero_points))
@@ -65,7 +76,10 @@ def rounded(values: Array, encoding: Encoding) -> Array:
 
 
 def step(encoding: Encoding, values: Array) -> float:
-    """The largest of its steps, for ``values`` where they are found at run time."""
+    """The largest of its steps, for ``values`` where they are found at run time or grow with the values."""
+    if encoding.dtype == HALF:
+        largest = min(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)), LARGEST_HALF)
+        return float(np.spacing(np.float16(largest))) if largest < LARGEST_HALF else 32.0
     return max((measured(values, encoding) if encoding.at_run_time else encoding).scales)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,8 @@ def run(
     """
     stages = Stages()
     examination = examine(material, comparison, hops, stages)
-    mending = _Mending(examination, Order.from_record(order), Path(patch), Path(out))
-    with stages.stage("search the edits"):
+    with stages.stage("search the edits") as step:
+        mending = _Mending(examination, Order.from_record(order), Path(patch), Path(out), step)
         repair = {**mending.run(), "view": material["target"]["view"]}
     return {**examination.to_record(), "repair": repair, "seconds": stages.seconds}
 
@@ -93,8 +93,10 @@ OUTSIDE = frozenset({"tool", "runtime"})
 
 
 class _Mending:
-    def __init__(self, examination: Examination, order: Order, patch: Path, out: Path) -> None:
-        self.case, self.order, self.patch, self.out = examination.case, order, patch, out
+    def __init__(
+        self, examination: Examination, order: Order, patch: Path, out: Path, step: Callable[[int], None]
+    ) -> None:
+        self.case, self.order, self.patch, self.out, self.step = examination.case, order, patch, out, step
         self.model, self.graph = self.case.target.model, self.case.target.graph
         self.attempts: list[dict[str, Any]] = []
         self.refused: dict[int, str] = {}
@@ -155,7 +157,7 @@ class _Mending:
     def _agree(self) -> dict[str, Any]:
         for _ in range(RETRIES):
             candidates = [item for item in self.open if item[0] not in self.refused]
-            found = search(self.case, [(suspect, effect) for _, suspect, effect in candidates])
+            found = search(self.case, [(suspect, effect) for _, suspect, effect in candidates], self.step)
             chosen = [item for item, attempt in zip(candidates, found.attempts, strict=True) if attempt.accepted]
             changes = self._written(chosen)
             if changes is not None:
@@ -203,7 +205,7 @@ class _Mending:
         """Mend all that is no rounding; of the roundings say in which order undoing them pays."""
         others = [item for item in self.open if item not in self.rounding]
         always = edits_of(self.rounding)
-        found = search(self.case, [(suspect, effect) for _, suspect, effect in others], always=always)
+        found = search(self.case, [(suspect, effect) for _, suspect, effect in others], self.step, always)
         fixed = [item for item, attempt in zip(others, found.attempts, strict=True) if attempt.accepted]
         self._tell(others, found)
         if self._written(fixed) is None:

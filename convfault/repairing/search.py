@@ -1,9 +1,9 @@
 """The smallest set of edits that makes the target's graph answer as the source's does on the case's pictures.
 
-Where all edits together do it, those that nobody needs are dropped again, in halves: what each suspect causes when it
-alone is left in is known already (``localization.effect``) and tells which ones cannot go. Otherwise greedy forwards,
-the edit that leaves least error first, then backwards. Faults that mask each other are found because all edits are
-tried together. Only what an edit touches is computed again.
+Where all edits together do it, or nearly, those that nobody needs are dropped again, in halves: what each suspect
+causes when it alone is left in is known already (``localization.effect``) and tells which ones cannot go. Otherwise
+greedy forwards, the edit that leaves least error first, then backwards. Faults that mask each other are found because
+all edits are tried together. Only what an edit touches is computed again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ SPARE = 0.25
 
 NOISE = 1.5
 """How many times what all edits leave before a softmax may be there without some: that much is float arithmetic."""
+
+NEARLY = 0.01
+"""Of the error: edits that together leave less are not looked for one by one, though that is above the tolerance."""
 
 ENOUGH = 0.999
 """A step must leave less than this share of the error, or it is no step forwards."""
@@ -60,8 +63,8 @@ def search(
 ) -> Search:
     """Choose among the suspects' edits until the deviation of every output is within its tolerance.
 
-    ``suspects`` come with their measured effects; ``step`` is told how many of them are decided; ``always`` are edits
-    that are applied before all others, and are not chosen.
+    ``suspects`` come with their measured effects; ``step`` is told how many sets of edits were tried; ``always`` are
+    edits that are applied before all others, and are not chosen.
     """
     return _Searching(case, suspects, step, always).run()
 
@@ -89,7 +92,7 @@ class _Searching:
         self.unfit = frozenset(self.reasons)
         if self.within(self.before):
             chosen = []
-        elif self.within(self.left(frozenset(numbers))):
+        elif self.within(together := self.left(frozenset(numbers))) or _size(together) < NEARLY * _size(self.before):
             chosen = self._needed(numbers)
         else:
             chosen = self._backwards(self._everything(self._forwards(numbers)))
@@ -104,7 +107,7 @@ class _Searching:
         return Search(edits, attempts, self.before, after, self.within(after))
 
     def _needed(self, numbers: list[int]) -> list[int]:
-        """Of edits that solve it together those that are needed."""
+        """Of edits that together leave nothing, or hardly anything, those that are needed."""
         kept = set(numbers)
         doubtful = sorted((n for n in numbers if not self._certain(n)), key=lambda n: -_alone(self.effects[n]))
         self._drop(doubtful, kept)
@@ -185,6 +188,7 @@ class _Searching:
             graph = applied(self.graph, [self.suspects[number].edit for number in sorted(numbers)])
             values = resumed(self.graph, self.values, graph)
             self.trials[numbers] = deviation(answers(graph, values), self.expected, self.case.tolerances)
+            self.step(len(self.trials))
         return self.trials[numbers]
 
     def _spares(self, found: Deviation) -> bool:
@@ -201,7 +205,6 @@ class _Searching:
 
     def _decide(self, number: int, accepted: bool, reason: str, left: Deviation | None) -> None:
         self.reasons[number] = (accepted, reason, left)
-        self.step(len(self.reasons))
 
 
 def _size(found: Deviation) -> float:

@@ -16,6 +16,7 @@ from convfault.preparation import inspected
 from convfault.preprocessing import Preprocessing
 from convfault.repairing.order import LABELS
 from convfault.request import Context, Request
+from convfault.trace import StoredTrace
 
 HELD_OUT = 5
 """Every so many-th picture is held out of the search, where there are at least twice as many."""
@@ -61,6 +62,10 @@ class Proof:
         }
 
 
+FEW = 32
+"""Pictures whose answers show what numbers they are."""
+
+
 def pictures(found: Measurement) -> Severity:
     """How badly each picture is off."""
     tolerances = [output.tolerance for output in found.comparison.outputs][: len(found.traces[0].outputs)]
@@ -86,12 +91,24 @@ def prove(
 
 
 def _worse(before: Measurement, after: Measurement) -> int:
-    """How many pictures deviate by more than they did and the tolerance, or have a wrong label that they had not."""
+    """How many pictures deviate by more than they did and the tolerance, or have a wrong label that they had not.
+
+    Where the target answers in half precision it can be off by a step of that, more or less.
+    """
     if not before.traces or not after.traces:
         return 0
     one, other = pictures(before), pictures(after)
-    limit = after.comparison.outputs[0].tolerance.value
+    limit = after.comparison.outputs[0].tolerance.value + _half_step(after.traces[1])
     with np.errstate(invalid="ignore"):
         further = other.error > one.error + limit
     broken = other.unmatched & ~one.unmatched
     return int(((other.excess > 1) & further | other.flipped & ~one.flipped & (other.excess > 1) | broken).sum())
+
+
+def _half_step(trace: StoredTrace) -> float:
+    """The distance of neighbouring answers where they are in half precision, as the first pictures show; else 0."""
+    values = np.asarray(trace.read(trace.outputs[0], 0, FEW), np.float32)
+    finite = values[np.isfinite(values) & (values != 0)]
+    if not finite.size or not np.array_equal(finite.astype(np.float16).astype(np.float32), finite):
+        return 0.0
+    return float(np.spacing(np.float16(np.abs(finite).max())))

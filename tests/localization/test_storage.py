@@ -95,3 +95,28 @@ def test_outputs_that_only_the_source_rounds_are_said_to_be_in_float() -> None:
     found = examine(case_of(stored(-1, 1), graph()))
     assert [suspect.cause for suspect in found] == ["rounding_missing"] * 2
     assert all(suspect.edit is None for suspect in found)
+
+
+def halved(names: tuple[str, ...], scale: float = 1.0) -> Graph:
+    """A picture times a number, its layers in half precision."""
+    sketch = Sketch(*SHAPE)
+    made = sketch.graph_of(
+        sketch.layer("reshape", sketch.affine(sketch.source, np.full(3, scale), np.zeros(3)), (1, 48))
+    )
+    tensors = [str(made[name].native.tensor) for name in names]
+    return as_stored(replace(made, encodings={t: Encoding(t, "float16", (1.0,), (0,), 0, False) for t in tensors}))
+
+
+def test_outputs_in_half_precision_are_rounded() -> None:
+    (suspect,) = examine(case_of(halved(()), halved(("affine_1",))))
+    assert (suspect.cause, suspect.attribute, suspect.target) == ("float16_rounding", "output", "affine_1")
+
+
+def test_outputs_too_large_for_half_precision_overflow() -> None:
+    (suspect,) = examine(case_of(halved((), 1e6), halved(("affine_1",), 1e6)))
+    assert suspect.cause == "activation_overflow"
+    assert 0 < suspect.evidence["clipped_share"] <= 1
+
+
+def test_a_source_in_half_precision_is_no_fault_of_the_target() -> None:
+    assert list(examine(case_of(halved(("affine_1",)), halved(("affine_1",))))) == []

@@ -13,7 +13,7 @@ from convfault.relax import evaluate
 from convfault.relax.edits import KeepFloat, Substitute
 from convfault.relax.graph import Graph
 from convfault.relax.imported import Encoding
-from convfault.relax.rounding import as_stored, rounded, span
+from convfault.relax.rounding import as_stored, rounded, span, step
 from tests.relax.drafts import Sketch
 
 STEPS = st.floats(2.0**-10, 4.0, width=32)
@@ -67,7 +67,9 @@ def test_a_layer_whose_tensor_holds_integers_answers_as_they_say() -> None:
     assert evaluate.run(kept, {kept.inputs[0]: picture})[name].max() == pytest.approx(-0.8)
 
 
-@pytest.mark.parametrize("stored", [encoding(dtype="float16"), encoding(dtype="int32"), encoding(constant=True)])
+@pytest.mark.parametrize(
+    "stored", [encoding(dtype="int32"), encoding(constant=True), encoding(dtype="float16", constant=True)]
+)
 def test_other_encodings_round_no_output(stored: Encoding) -> None:
     found = graph(stored)
     assert found[found.outputs[0]].rounding is None
@@ -79,3 +81,27 @@ def test_another_layer_in_the_place_of_a_rounded_one_is_rounded_as_well() -> Non
     edited = Substitute(replace(layer, kind="abs", rounding=None)).apply(stored)
     assert edited[layer.id].kind == "abs"
     assert edited[layer.id].rounding is layer.rounding
+
+
+HALF = Encoding("x", "float16", (1.0,), (0,), 0, False)
+
+
+@given(VALUES)
+def test_half_precision_keeps_a_value_to_half_a_step(values: list[float]) -> None:
+    given_values = np.asarray(values, np.float32)
+    errors = np.abs(rounded(given_values, HALF) - given_values)
+    assert np.all(errors <= step(HALF, given_values) / 2)
+
+
+def test_what_is_too_large_for_half_precision_is_infinite() -> None:
+    found = rounded(np.asarray([65_504.0, 65_519.0, 65_520.0, -1e6], np.float32), HALF)
+    np.testing.assert_array_equal(found, [65_504.0, 65_504.0, np.inf, -np.inf])
+
+
+def test_a_layer_in_half_precision_answers_so_unless_it_is_kept() -> None:
+    picture = np.full((1, 2, 2, 3), 0.1, np.float32)
+    stored = graph(HALF)
+    name = stored.outputs[0]
+    assert evaluate.run(stored, {stored.inputs[0]: picture})[name].max() == -np.float32(np.float16(0.1))
+    kept = KeepFloat((name,)).apply(stored)
+    assert evaluate.run(kept, {kept.inputs[0]: picture})[name].max() == -np.float32(0.1)

@@ -10,7 +10,7 @@ import numpy as np
 from convfault.localization.hyperparameters.attribute import Attribute, differing, differs
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.resize import resize
-from convfault.relax.rounding import span
+from convfault.relax.rounding import HALF, span
 
 CAUSES_OF = {
     "alpha": "alpha", "antialias": "antialias", "axes": "axis", "axis": "axis", "begin": "slice_bounds",
@@ -118,7 +118,7 @@ def _same_effect(graphs: tuple[Graph, Graph], source: Layer, target: Layer) -> b
 def _clips_alike(source: Layer, target: Layer, shape: tuple[int, ...]) -> bool:
     """Whether the range of the integers that hold the target's output ends where the bounds differ: a quantizer drops
     an activation that the range implies, and ReLU6 cannot be told from ReLU then."""
-    if target.rounding is None or target.rounding.at_run_time:
+    if target.rounding is None or target.rounding.at_run_time or target.rounding.dtype == HALF:
         return False
     low, high = span(target.rounding)
     pairs = [(max(layer["minimum"], low), min(layer["maximum"], high)) for layer in (source, target)]

@@ -54,6 +54,12 @@ CAUSES: Mapping[str, Cause] = {
         "A representative data set of pictures from 0 to 1 for a model that is fed with 0 to 255.",
         "Quantize again with pictures, and a preprocessing, like those in use; or keep these layers in float32.",
     ),
+    "activation_overflow": Cause(
+        "Outputs beyond 65,504, the largest number of half precision, which are infinite in the target.",
+        "Everything was converted to half precision; sums over many terms and pictures from 0 to 255 grow large.",
+        "A variance, a sum of squares or unscaled logits in float16.",
+        "Keep these layers in float32 (a block list of the converter), or scale the values down.",
+    ),
     "activation_scale": Cause(
         "Outputs that use only a few of the integers that they are stored in: the step is too coarse.",
         "One value far out in calibration, or values of another layer or preprocessing, set the range.",

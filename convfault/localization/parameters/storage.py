@@ -1,7 +1,8 @@
 """Recognizes outputs that the target stores as integers: rounded, cut off by too narrow a range, or too coarse.
 
 Quantizers choose the scale of an activation from the values that they saw in calibration. What lies beyond the range
-is cut off; a range that is far too wide leaves few integers for the values that occur.
+is cut off; a range that is far too wide leaves few integers for the values that occur. Half precision needs no scale,
+and what is too large for it becomes infinite.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from convfault.localization.suspect import Suspect
 from convfault.relax.edits import Edit, KeepFloat, SetHyperparameters, Together
 from convfault.relax.graph import Array, Layer
 from convfault.relax.imported import Encoding
-from convfault.relax.rounding import limits, measured, span
+from convfault.relax.rounding import HALF, limits, measured, span, step
 
 MOVES = frozenset({"reshape", "transpose", "max_pool", "slice", "pad", "concat", "tile", "broadcast"})
 """Kinds whose output holds values of their inputs alone: in the same integers, nothing is rounded again."""
@@ -99,6 +100,8 @@ def _steps(encoding: Encoding) -> tuple[object, ...]:
 def _stored_as(encoding: Encoding) -> str:
     if encoding.at_run_time:
         return f"in {encoding.dtype}, in steps that are found for each picture"
+    if encoding.dtype == HALF:
+        return f"in {encoding.dtype}"
     low, high = span(encoding)
     return f"{low:.4g} to {high:.4g}, in steps of {max(encoding.scales):.4g}"
 
@@ -108,29 +111,18 @@ def _suspect(case: Case, found: _Stored, source: str | None) -> Suspect:
     encoding = measured(finite, found.encoding) if found.encoding.at_run_time else found.encoding
     low, high = span(encoding)
     least, most = (float(finite.min()), float(finite.max())) if finite.size else (low, high)
-    step = max(encoding.scales)
-    outside = float(np.mean((finite < low - step / 2) | (finite > high + step / 2))) if finite.size else 0.0
+    coarse = step(encoding, finite)
+    outside = float(np.mean((finite < low - coarse / 2) | (finite > high + coarse / 2))) if finite.size else 0.0
     evidence = {
         "rounded_to": encoding.dtype,
-        "scale": step,
+        "scale": coarse,
         "range": [low, high],
         "source_range": [least, most],
         "clipped_share": outside,
     }
-    title, (lowest, highest) = encoding.dtype, limits(encoding)
-    chosen = "are found anew for each picture" if found.encoding.at_run_time else "were chosen from a measured range"
-    cause, phrase = f"{title}_rounding", f"are rounded to {title}, in steps that {chosen}"
-    if max(low - least, most - high) > BEYOND * step:
-        cause = "activation_clipped"
-        phrase = f"are cut off at {low:.4g} and {high:.4g}, where the range of their {title} numbers ends"
-        phrase += f": the source's reach from {least:.4g} to {most:.4g}, and {outside:.2%} of them lie beyond"
-    elif UNUSED * (max(most, 0.0) - min(least, 0.0)) < high - low:
-        cause, used = "activation_scale", (most - least) / step
-        phrase = (
-            f"use about {used:.0f} of the {highest - lowest + 1} numbers of {title}: a step of {step:.4g} is coarse"
-        )
-    else:
-        evidence["group"] = f"{title}_outputs"
+    cause, phrase = _told(found.encoding, encoding, (least, most), outside)
+    if cause.endswith("_rounding"):
+        evidence["group"] = f"{encoding.dtype}_outputs"
     return Suspect(
         kind="parameters",
         cause=cause,
@@ -144,6 +136,28 @@ def _suspect(case: Case, found: _Stored, source: str | None) -> Suspect:
         evidence=evidence,
         edit=_kept(case, found, source),
     )
+
+
+def _told(given: Encoding, encoding: Encoding, values: tuple[float, float], outside: float) -> tuple[str, str]:
+    """The cause, and what completes "The outputs"; ``encoding`` has the steps that were found at run time."""
+    title, (low, high), (least, most) = encoding.dtype, span(encoding), values
+    if title == HALF:
+        if outside:
+            return "activation_overflow", f"reach {max(-least, most):.4g}, too large for {title}: they become infinite"
+        return f"{title}_rounding", f"are rounded to {title}"
+    coarse, (lowest, highest) = max(encoding.scales), limits(encoding)
+    if max(low - least, most - high) > BEYOND * coarse:
+        phrase = f"are cut off at {low:.4g} and {high:.4g}, where the range of their {title} numbers ends"
+        reach = f": the source's reach from {least:.4g} to {most:.4g}, and {outside:.2%} of them lie beyond"
+        return "activation_clipped", phrase + reach
+    if UNUSED * (max(most, 0.0) - min(least, 0.0)) < high - low:
+        used, count = (most - least) / coarse, highest - lowest + 1
+        return (
+            "activation_scale",
+            f"use about {used:.0f} of the {count} numbers of {title}: a step of {coarse:.4g} is coarse",
+        )
+    chosen = "are found anew for each picture" if given.at_run_time else "were chosen from a measured range"
+    return f"{title}_rounding", f"are rounded to {title}, in steps that {chosen}"
 
 
 def _kept(case: Case, found: _Stored, source: str | None) -> Edit:

@@ -23,8 +23,12 @@ INFINITY = float("inf")
 
 
 def close(value: float, wanted: float) -> bool:
-    """Whether a constant of a formula is the one that stands in the books, to what float32 can hold."""
-    return abs(value - wanted) <= TOLERANCE * max(abs(wanted), 1.0)
+    """Whether a constant of a formula is the one that stands in the books, to what float32 can hold.
+
+    Or as half precision stores it, or its inverse where a formula divides.
+    """
+    stored = [wanted, float(np.float16(wanted)), 1 / float(np.float16(1 / wanted)) if wanted else wanted]
+    return any(abs(value - each) <= TOLERANCE * max(abs(each), 1.0) for each in stored)
 
 
 def scaled(draft: Draft, name: str) -> tuple[str, float, float]:

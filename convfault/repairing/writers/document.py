@@ -58,6 +58,8 @@ class Document(ABC):
         """Identities of the operators that were made here."""
         self.pinned: set[str] = set()
         """Tensors that something reads which is no operator of the graph."""
+        self.held: frozenset[str] = frozenset()
+        """Tensors that hold the values of the graph's layers, once that is known."""
         self.structural = False
         """Whether operators were added, removed or connected otherwise."""
 
@@ -162,7 +164,7 @@ class Document(ABC):
         """The operator that makes ``new`` takes the place of the one that made ``old``, and its name."""
 
     def keep_float(self, tensor: str) -> None:
-        """Keep a value as real numbers that the file stores as integers; raises ``Refusal``."""
+        """Keep a value as float32 that the file stores as integers or in half precision; raises ``Refusal``."""
         raise Refusal("the format stores no value in integers")
 
     # what all formats share

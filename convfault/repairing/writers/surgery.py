@@ -63,6 +63,8 @@ class Surgery:
             old = self._old(layer.id)
             if old is not None and old.rounding is not None and old.rounding is not layer.rounding:
                 kept.setdefault(old.rounding.tensor, layer)
+        roundings = [layer.rounding.tensor for layer in self.before if layer.rounding is not None]
+        self.document.held = frozenset({*roundings, *(str(layer.native.tensor) for layer in self.before)})
         for tensor, layer in kept.items():
             with refusals(layer):
                 self.document.keep_float(tensor)

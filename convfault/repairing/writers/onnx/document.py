@@ -10,11 +10,13 @@ import numpy as np
 
 from convfault import cache
 from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.onnx_half import half_values, is_half
 from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.document import Document, Node, Order, Value, half, summary, unused
 from convfault.repairing.writers.onnx.values import (
     attributes,
     captured,
+    cast,
     copied,
     dequantized,
     save_beside,
@@ -30,7 +32,18 @@ class OnnxDocument(Document):
     """The main graph of the model; functions, metadata and opset imports stay as they are."""
 
     passive = frozenset(
-        {"Pad", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "DequantizeLinear", "Dropout"}
+        {
+            "Pad",
+            "Reshape",
+            "Flatten",
+            "Squeeze",
+            "Unsqueeze",
+            "Transpose",
+            "Identity",
+            "DequantizeLinear",
+            "Dropout",
+            "Cast",
+        }
     )
 
     def __init__(self, path: Path) -> None:
@@ -57,6 +70,10 @@ class OnnxDocument(Document):
         """Values whose range of integers stands for a Relu; None: nobody has asked yet."""
         self.steps: dict[str, list[str]] = {}
         """Integer tensor that something else is to be written to → the names of its scale and zero point."""
+        self.half = is_half(self.proto)
+        """Whether anything is stored or computed in half precision."""
+        self.halves = half_values(self.proto) if self.half else set[str]()
+        """Values in half precision, constants not among them."""
 
     @property
     def alone(self) -> bool:
@@ -95,7 +112,7 @@ class OnnxDocument(Document):
         if tensor in self.constants:
             return np.asarray(numpy_helper.to_array(self.constants[tensor]))
         producer = self.producer(tensor) if tensor else None
-        if producer is None or producer.type not in {"Constant", "DequantizeLinear", "Identity"}:
+        if producer is None or producer.type not in {"Constant", "DequantizeLinear", "Identity", "Cast"}:
             return None
         if producer.type == "Constant":
             found = attributes(producer).get("value")
@@ -103,6 +120,8 @@ class OnnxDocument(Document):
         parts = [self.constant(name) for name in producer.inputs]
         if any(part is None for part in parts):
             return None
+        if producer.type == "Cast":
+            return cast(producer, parts[0])
         return parts[0] if producer.type == "Identity" else dequantized(producer, parts)
 
     def add_constant(self, name: str, values: Array) -> str:
@@ -134,16 +153,16 @@ class OnnxDocument(Document):
         if alone and tensor in self.constants:
             self.constants[tensor].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor))
             self.shapes[tensor] = tuple(values.shape)
-        elif self._is_quantized(tensor) and (small := half(values)) is not None:
+        elif self._is_stored_small(tensor) and (small := half(values)) is not None:
             stored = self.add_constant(f"{tensor}/float16", small)
             node.inputs[slot] = self.make("Cast", [stored], values.shape, {"to": TensorProto.FLOAT})
         else:
             node.inputs[slot] = self.add_constant(f"{tensor}/own", values)
         self.note(tensor, "values", summary(before), summary(values))
 
-    def _is_quantized(self, tensor: str) -> bool:
+    def _is_stored_small(self, tensor: str) -> bool:
         producer = self.producer(tensor)
-        return producer is not None and producer.type == "DequantizeLinear"
+        return producer is not None and producer.type in {"DequantizeLinear", "Cast"}
 
     def blank(self, name: str, shape: tuple[int, ...], like: str) -> str:
         from convfault.repairing.writers.onnx.float import stored_steps
@@ -152,11 +171,16 @@ class OnnxDocument(Document):
         self.shapes[name] = shape
         if steps := stored_steps(self, like):
             self.steps[like] = steps
+        if like in self.halves:
+            self.halves.add(name)
         return name
 
     def computed(self, tensor: str) -> str:
         from convfault.repairing.writers.onnx.float import dequantized, stored_steps
+        from convfault.repairing.writers.onnx.half import single
 
+        if tensor in self.halves:
+            return single(self, tensor)
         steps = stored_steps(self, tensor)
         return tensor if steps is None else dequantized(self, tensor, steps)
 
@@ -191,12 +215,16 @@ class OnnxDocument(Document):
         return self.make("Reshape", [tensor, sides], shape)
 
     def copy(self, tensor: str, into: str) -> None:
+        from onnx import TensorProto
+
         producer, steps = self.producer(tensor), self.steps.get(into)
-        if producer is not None and id(producer) in self.made and not self.readers(tensor) and steps is None:
+        narrow = steps is not None or (into in self.halves and tensor not in self.halves)
+        if producer is not None and id(producer) in self.made and not self.readers(tensor) and not narrow:
             producer.outputs = [into]
             return
-        kind = "Identity" if steps is None else "QuantizeLinear"
-        self.make(kind, [tensor, *(steps or ())], self.shapes.get(tensor, ()))
+        kind = "QuantizeLinear" if steps is not None else "Cast" if narrow else "Identity"
+        settings = {"to": TensorProto.FLOAT16} if kind == "Cast" else {}
+        self.make(kind, [tensor, *(steps or ())], self.shapes.get(tensor, ()), settings)
         self.nodes[-1].outputs = [into]
 
     def rename(self, old: str, new: str) -> None:
@@ -234,8 +262,10 @@ class OnnxDocument(Document):
 
     def keep_float(self, tensor: str) -> None:
         from convfault.repairing.writers.onnx.float import keep_float
+        from convfault.repairing.writers.onnx.half import keep_single
 
-        keep_float(self, tensor)
+        keep = keep_single if tensor in self.halves else keep_float
+        keep(self, tensor)
 
     def axes_of(self, kind: str, axes: Sequence[int]) -> tuple[list[str], dict[str, Any]]:
         """The axes of a reduction as this opset wants them: as an input or as an attribute."""

@@ -15,6 +15,7 @@ from convfault.repairing.writers.flattening import (
 from convfault.repairing.writers.onnx.document import OnnxDocument
 from convfault.repairing.writers.onnx.emit_window import pool_settings, window_settings
 from convfault.repairing.writers.onnx.float import spread_products
+from convfault.repairing.writers.onnx.half import widen_for
 from convfault.repairing.writers.onnx.values import attributes, set_attributes
 from convfault.repairing.writers.site_of import Linear, channels_first, puts_for
 
@@ -54,6 +55,8 @@ def patch(document: OnnxDocument, graph: Graph, after_graph: Graph, before: Laye
     if reordered is None:
         return False
     spread_products(document, before)
+    if document.half:
+        widen_for(document, graph, before)
     puts = puts_for(document, lambda each: linear(document, graph, before, each), before, reordered)
     if puts is None:
         return False

@@ -51,6 +51,16 @@ def captured(native: Any) -> set[str]:
     return found
 
 
+def cast(node: Node, values: Array | None) -> Array | None:
+    """What a Cast makes of floating-point numbers; None of others."""
+    from onnx import helper
+
+    if values is None or values.dtype.kind != "f":
+        return None
+    kind = np.dtype(helper.tensor_dtype_to_np_dtype(attributes(node)["to"]))
+    return values.astype(kind) if kind.kind == "f" else None
+
+
 def dequantized(node: Node, parts: Sequence[Array | None]) -> Array:
     stored, scale, *zero = (np.asarray(part) for part in parts)
     axis = int(attributes(node).get("axis", 1))
