@@ -174,7 +174,8 @@ def _first_order(draft: Draft, layer: Layer) -> Order | None:
         if reader.kind == "transpose":
             order: Order = reader["order"]
             return order
-        if reader.id not in seen and (reader.shape[1:] == layer.shape[1:] or reader.kind in {"pad", "slice"}):
+        goes_past = reader.kind in MOVABLE and len(reader.shape) == len(layer.shape)
+        if reader.id not in seen and (goes_past or reader.shape[1:] == layer.shape[1:]):
             seen.add(reader.id)
             pending.extend(draft.readers(reader.id))
     return None
