@@ -108,6 +108,22 @@ def test_a_border_before_the_first_change_of_layout_gets_channels_last() -> None
     assert only(graph, "pad")["padding"] == ((0, 0), (1, 1), (1, 1), (0, 0))
 
 
+def test_channels_that_are_cut_out_first_are_the_last_axis() -> None:
+    """torch's transform_input: each channel scaled and shifted, and put together again."""
+    sketch = Sketch(1, 2, 6, 5)
+    strides, parts = (1, 1, 1, 1), []
+    for place in range(2):
+        begin, end = (0, place, 0, 0), (1, place + 1, 6, 5)
+        x = sketch.layer("slice", sketch.source, (1, 1, 6, 5), begin=begin, end=end, strides=strides)
+        parts.append(sketch.affine(x, np.full(5, 0.5 + place), np.full(5, -0.25)))
+    x = sketch.layer("concat", parts, (1, 2, 6, 5), axis=1)
+    x = sketch.layer("transpose", x, (1, 6, 5, 2), order=TO_LAST)
+    graph = simplified(sketch.ending(sketch.convolution(x)))
+    assert kinds(graph) == ["slice", "affine", "slice", "affine", "concat", "convolution"]
+    assert [layer["end"] for layer in graph if layer.kind == "slice"] == [(1, 6, 5, 1), (1, 6, 5, 2)]
+    assert only(graph, "concat")["axis"] == 3
+
+
 @pytest.mark.parametrize(("kind", "shape"), [("broadcast", (14, 4)), ("reshape", (1, 4)), ("reshape", (2, 2))])
 def test_a_constant_has_no_axis_of_pictures(kind: str, shape: tuple[int, ...]) -> None:
     sketch = Sketch(*shape)
