@@ -93,13 +93,18 @@ def verdict(case: Case, effects: Effects, source: Vote, target: Vote, replay: Re
 
     ``replay`` is asked only about a layer that deviates in models whose native answers differ.
     """
+    answers = {
+        # what is watched in half precision is rounded, and need not be otherwise
+        name: subject.arranged(vote.unwatched) if _has_half(subject) else subject.outputs
+        for name, subject, vote in (("source", case.source, source), ("target", case.target, target))
+    }
     errors = {
         "source_native_vs_tvm": _error(source.native, source.tvm),
         "target_native_vs_tvm": _error(target.native, target.tvm),
         "tvm_vs_tvm": _error(case.source.arranged(source.tvm), case.target.arranged(target.tvm)),
-        "source_native_vs_graph": _error(case.source.outputs, _evaluated(case.source)),
-        "target_native_vs_graph": _error(case.target.outputs, _evaluated(case.target)),
-        "native_vs_native": _error(case.source.outputs, case.target.outputs),
+        "source_native_vs_graph": _error(answers["source"], _evaluated(case.source)),
+        "target_native_vs_graph": _error(answers["target"], _evaluated(case.target)),
+        "native_vs_native": _error(answers["source"], answers["target"]),
     }
     limit = _limit(case)
     sound = errors["native_vs_native"] is not None and errors["native_vs_native"] <= limit
@@ -129,7 +134,7 @@ def verdict(case: Case, effects: Effects, source: Vote, target: Vote, replay: Re
 
 def _optimized(name: str, subject: Subject, vote: Vote, limit: float) -> Suspect | None:
     """The suspect of a runtime whose answers are those of its graph only while its layers are watched."""
-    if _has_integers(subject):  # then other kernels round otherwise
+    if _has_integers(subject) or _has_half(subject):  # then other kernels round otherwise
         return None
     alone = subject.arranged(vote.unwatched)
     error = _error(alone, subject.outputs)
@@ -222,7 +227,8 @@ def _has_integers(subject: Subject) -> bool:
 
 
 def _has_half(subject: Subject) -> bool:
-    return any(layer.rounding is not None and layer.rounding.dtype == HALF for layer in subject.graph)
+    """Whether any value but constants is in half precision."""
+    return any(encoding.dtype == HALF and not encoding.constant for encoding in subject.graph.encodings.values())
 
 
 def _misread(subject: Subject, doubt: Doubt) -> str:

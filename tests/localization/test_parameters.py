@@ -127,6 +127,22 @@ def test_damaged_weights_are_found_named_and_cured(cause: str, damage: Damage) -
     assert "kernel" in suspect.explanation or suspect.evidence["group"] == cause
 
 
+def test_numbers_too_small_for_half_precision_may_be_kept_from_becoming_zero() -> None:
+    """Converters write the smallest number instead, with its sign."""
+
+    def tiny(values: np.ndarray) -> np.ndarray:
+        return part(values, (0, 0, 0), lambda part: np.linspace(-5e-8, 9e-8, part.size, dtype=np.float32))
+
+    source = with_damage(network(), tiny)
+
+    def half(values: np.ndarray) -> np.ndarray:
+        kept = np.where(np.abs(values) < 1e-7, np.copysign(np.float32(1e-7), values), values)
+        return kept.astype(np.float16).astype(np.float32)
+
+    (suspect,) = examine(case_of(source, with_damage(source, half)))
+    assert suspect.cause == "float16_rounding"
+
+
 def test_equal_parameters_are_no_suspects() -> None:
     assert examine(case_of(network(), network())) == []
 

@@ -50,7 +50,8 @@ class Grain:
         return f"int{self.bits}" if self.kind == "int" else self.kind
 
 
-FLOAT16 = Grain("float16", 16, 2.0**-11, 2.0**-25)
+FLOAT16 = Grain("float16", 16, 2.0**-11, 2.0**-23)
+"""Half of the smallest number would be 2**-25; converters also keep tiny ones from becoming zero, by two of it."""
 BFLOAT16 = Grain("bfloat16", 16, 2.0**-7, 2.0**-133)
 """Half a unit in the last place would be 2**-8; converters also truncate."""
 
