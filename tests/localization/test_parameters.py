@@ -221,6 +221,20 @@ def test_int8_weights_that_the_target_declares_are_dynamic_range_quantization() 
     assert "dynamic-range" in suspect.explanation
 
 
+@pytest.mark.parametrize(("stored", "cause"), [("float16", "float16_rounding"), ("", None)])
+def test_three_numbers_in_half_precision_are_rounded_where_the_target_says_so(stored: str, cause: str | None) -> None:
+    def scaled(values: np.ndarray, dtype: str) -> Graph:
+        sketch = Sketch(1, 4, 4, 3)
+        graph = sketch.graph_of(sketch.affine(sketch.source, values, np.zeros(3)))
+        (name,) = graph["affine_1"].parameters["scale"].native
+        return replace(graph, encodings={name: Encoding(name, dtype, (1.0,), (0,), 0, True)} if dtype else {})
+
+    exact = np.full(3, 1 / 127.5, np.float32)
+    half = exact.astype(np.float16).astype(np.float32)
+    (suspect,) = examine(case_of(scaled(exact, ""), scaled(half, stored)))
+    assert (suspect.cause == "float16_rounding") == (cause is not None)
+
+
 @pytest.mark.parametrize(("stored", "cause"), [(True, "int8_rounding"), (False, "quantization_scale")])
 def test_weights_and_the_scale_folded_into_them_may_each_be_rounded_for_itself(stored: bool, cause: str) -> None:
     source = network()

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from convfault.localization.parameters.grain import Grain, grain_of
+from convfault.localization.parameters.grain import FEW, FLOAT16, Grain, grain_of
 from convfault.relax.graph import Array
 
 UNIT = 2.0**-24
@@ -67,7 +67,9 @@ class Difference:
     @cached_property
     def grain(self) -> Grain | None:
         """How coarsely the target's values are stored, None where as finely as the source's."""
-        return grain_of(self.actual, self.expected)
+        found = grain_of(self.actual, self.expected)
+        stored = self.encoding.get("dtype") == FLOAT16.kind  # too few values show no grain
+        return FLOAT16 if found is None and stored and self.actual.size < FEW else found
 
     @cached_property
     def slack(self) -> Array:

@@ -21,6 +21,8 @@ HALF_STEP = 0.51
 WHOLE = 4e-3
 """How far from a whole number a code may be: 255 times the relative error of float32 folding (about 1e-6) and room."""
 SAMPLES, CODES = 256, 255
+FEW = 4
+"""Values, fewer of which lie on any lattice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,7 @@ HALVES: tuple[tuple[Grain, Callable[[Array], bool]], ...] = ((BFLOAT16, _is_bflo
 
 def grain_of(actual: Array, expected: Array) -> Grain | None:
     """The grain of ``actual`` where ``expected`` has it not; values of more than one channel have them last."""
-    if actual.size < 4 or not np.isfinite(actual).all() or np.all(actual == 0):
+    if actual.size < FEW or not np.isfinite(actual).all() or np.all(actual == 0):
         return None
     for grain, test in HALVES:
         if test(actual):
