@@ -404,6 +404,15 @@ STATISTICS: list[tuple[str, dict[str, object]]] = [
 ]
 
 
+@pytest.mark.parametrize(("digits", "cause"), [(np.float16, "float16_rounding"), (None, "batch_norm_statistics")])
+def test_a_normalization_in_half_precision_is_rounded_and_has_no_other_statistics(digits: type, cause: str) -> None:
+    parts = normalized()["convolution_2"].details["batch_norm"]
+    stored = {name: parts[name].values.astype(digits or np.float16) for name in ("gamma", "beta", "mean", "variance")}
+    if digits is None:
+        stored["variance"] = stored["variance"] * np.float16(1.5)
+    assert only_suspect(normalized(), normalized(dict(stored))).cause == cause
+
+
 @pytest.mark.parametrize(("cause", "changes"), STATISTICS)
 @pytest.mark.parametrize("known", [True, False])
 def test_wrong_parts_of_a_normalization_are_told_apart(cause: str, changes: dict[str, object], known: bool) -> None:

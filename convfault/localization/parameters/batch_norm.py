@@ -17,6 +17,7 @@ import numpy as np
 
 from convfault.localization.finding import Finding
 from convfault.localization.parameters.difference import Difference
+from convfault.localization.parameters.grain import FLOAT16
 from convfault.relax.graph import Array, Layer
 
 FIELDS = ("gamma", "beta", "mean", "variance")
@@ -117,6 +118,10 @@ def _between(folding: Folding, source: Normalization, target: Normalization) -> 
         return None
     if names == ["epsilon"]:
         return _epsilon(source.epsilon, target.epsilon, folding, 1.0)
+    if all(name != "epsilon" and _is_halved(source.parts[name], target.parts[name]) for name in names):
+        title = FLOAT16.title
+        phrase = f"are rounded to {title}, in the file or on the way there"
+        return Finding(f"{title}_rounding", phrase, {"rounded_to": title, "fields": names}, 1.0, f"{title}_rounding")
     swapped = next((text for text, other in _misread(source) if _same(other, target)), None)
     if swapped is not None:
         return Finding("batch_norm_swapped", f"are normalized with {swapped}", {"fields": names})
@@ -128,6 +133,14 @@ def _between(folding: Folding, source: Normalization, target: Normalization) -> 
 
 def _alike(a: Array, b: Array) -> bool:
     return bool(np.allclose(a, b, rtol=2e-6, atol=2e-6 * float(np.abs(a).max(initial=0.0))))
+
+
+def _is_halved(exact: Array, stored: Array) -> bool:
+    """Whether these are the same numbers in half precision."""
+    numbers = stored.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = np.array_equal(numbers.astype(np.float16).astype(np.float32), numbers)
+        return held and bool(np.all(np.abs(stored - exact) <= 1.01 * FLOAT16.slack(stored)))
 
 
 def _same(a: Normalization, b: Normalization) -> bool:
