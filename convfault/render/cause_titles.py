@@ -13,6 +13,7 @@ TITLES: Mapping[str, str] = {
     "quantization_scale": "{what} with a wrong quantization scale",
     "quantization_zero_point": "{what} with a wrong zero point",
     "activation_clipped": "output cut off by its integers' range",
+    "activation_overflow": "output too large for half precision",
     "rounding_missing": "output not rounded as in the source",
     "activation_scale": "output stored in too coarse steps",
     "batch_norm_epsilon": "batch norm folded in with another epsilon",
