@@ -58,7 +58,7 @@ def found(cell: Mapping[str, Any], limit: int, work: Path) -> dict[str, Any]:
     report, seconds = told("localize", what, work)
     case = {"model": cell["model"], "route": cell["route"], "seconds": round(seconds, 1), "refused": None}
     if "error" in report:
-        return {**case, "error": report["error"], "faults": []}
+        return {**case, "error": report["error"], "faults": [], "harmless": []}
     details = report.get("localization") or {}
     steps = details.get("divergence", [])
     return {
@@ -68,11 +68,14 @@ def found(cell: Mapping[str, Any], limit: int, work: Path) -> dict[str, Any]:
         "alignment": details.get("alignment"),
         "compared": sum(step["error"] is not None or step["local"] is not None for step in steps),
         "steps": len(steps),
-        "faults": [
-            {key: fault.get(key) for key in ("kind", "cause", "target_location", "explanation", "harmless")}
-            for fault in report.get("faults", ())
-        ],
+        "faults": [told_of(fault) for fault in report.get("faults", ()) if not fault["harmless"]],
+        "harmless": [told_of(fault) for fault in report.get("faults", ()) if fault["harmless"]],
     }
+
+
+def told_of(fault: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a fault."""
+    return {key: fault.get(key) for key in ("kind", "cause", "target_location", "explanation")}
 
 
 def table(results: Mapping[str, Any]) -> Iterator[str]:
@@ -82,8 +85,8 @@ def table(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"Made by `{results['command']}`: {len(cells)} of {results['of']} agreeing cells of benchmarks/matrix.json;"
     yield f"without a fault and with at least {ENOUGH:.0%} of the target's layers aligned and compared: "
     yield f"{sum(map(sound, cells))}.\n"
-    yield "| model | route | verdict | layers | aligned | compared | faults | seconds |"
-    yield "|---|---|---|---:|---:|---:|---|---:|"
+    yield "| model | route | verdict | layers | aligned | compared | faults | differences without effect | seconds |"
+    yield "|---|---|---|---:|---:|---:|---|---|---:|"
     yield from map(row, cells)
 
 
@@ -92,11 +95,11 @@ def row(case: Mapping[str, Any]) -> str:
     start = f"| {case['model']} | `{case['route']}` |"
     if "error" in case or case["refused"] or case["alignment"] is None:
         reason = " ".join(str(case.get("error") or case["refused"]).split())
-        return f"{start} {reason} | | | | | {case['seconds']:.0f} |"
+        return f"{start} {reason} | | | | | | {case['seconds']:.0f} |"
     aligned, compared = shares(case)
-    told_faults = "; ".join(
-        f"{fault['cause']} at {fault['target_location']}{' (harmless)' * bool(fault['harmless'])}"
-        for fault in case["faults"]
+    named, harmless = (
+        "; ".join(f"{fault['cause']} at {fault['target_location']}" for fault in case[kind]) or "none"
+        for kind in ("faults", "harmless")
     )
-    counts = f"{case['alignment']['target_layers']} | {aligned:.1%} | {compared:.1%} | {told_faults or 'none'}"
+    counts = f"{case['alignment']['target_layers']} | {aligned:.1%} | {compared:.1%} | {named} | {harmless}"
     return f"{start} {case['verdict']} | {counts} | {case['seconds']:.0f} |"
