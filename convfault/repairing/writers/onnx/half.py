@@ -57,7 +57,7 @@ BOOKS = tuple(
 
 def _exact(document: OnnxDocument, node: Node) -> None:
     """Give a formula's constants the digits that half precision has cut off."""
-    for slot, name in enumerate(node.inputs):
+    for slot, name in enumerate(node.inputs) if node.type != "Cast" else ():
         exact = _book_value(document, name)
         if exact is not None:
             document.put(node, slot, exact)
