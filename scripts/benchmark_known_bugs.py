@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     order = list(entries)
     rows.sort(key=lambda row: (order.index(row["id"]), row["route"]))
     content = json.dumps({"machine": machine(), "bugs": rows}, indent=1)
-    content = content.replace(str(Path.home()), "~")
+    content = content.replace(f"{ROOT}/", "").replace(str(Path.home()), "~")
     chosen.out.with_suffix(".json").write_text(content + "\n", encoding="utf-8")
     chosen.out.with_suffix(".md").write_text(table(rows), encoding="utf-8")
 

@@ -22,8 +22,8 @@ def machine() -> dict[str, Any]:
 
 
 def publish(name: str, results: Mapping[str, Any], page: str) -> None:
-    """Write benchmarks/``name``.json, without this machine's home folder, and .md; print the page."""
-    text = json.dumps(results, indent=1).replace(str(Path.home()), "~")
+    """Write benchmarks/``name``.json, without this machine's folders, and .md; print the page."""
+    text = json.dumps(results, indent=1).replace(f"{ROOT}/", "").replace(str(Path.home()), "~")
     (ROOT / f"benchmarks/{name}.json").write_text(text + "\n")
     (ROOT / f"benchmarks/{name}.md").write_text(page)
     print(page)
