@@ -6,29 +6,21 @@ once (``--work``), and a killed run goes on. Written are benchmarks/clean.{json,
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark_crashes import told
+from benchmark_crashes import parser_of, place_of, told
 from benchmark_sound import ENOUGH, shares, sound
 from timing import ROOT, machine, publish
-
-MODELS = "mobilenetv2,inceptionv3,resnet101"
 
 
 def main(flags: Sequence[str]) -> None:
     """Run what is not on disk yet, and write both files."""
-    parser = argparse.ArgumentParser(prog="scripts/benchmark clean", description=__doc__)
-    parser.add_argument("--models", default=MODELS)
+    parser = parser_of("clean", __doc__, 10)
     parser.add_argument("--without", default="", help="leave out routes with this tool, as onnx2tf")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long, with what there is")
-    parser.add_argument("--work", type=Path, default=ROOT / "clean-benchmark")
-    parser.add_argument("--limit", type=int, default=10, help="pictures")
     arguments = parser.parse_args(flags)
     arguments.work.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + arguments.seconds
@@ -41,7 +33,7 @@ def main(flags: Sequence[str]) -> None:
         and not (arguments.without and arguments.without in cell["route"])
     ]
     for cell in chosen:
-        place = arguments.work / f"{cell['model']}-{re.sub('[^a-z0-9_]+', '-', cell['route'])}.json"
+        place = place_of(cell, arguments.work)
         if not place.exists() and time.monotonic() < deadline:
             case = found(cell, arguments.limit, arguments.work)
             place.write_text(json.dumps(case, indent=1) + "\n")

@@ -24,18 +24,14 @@ LONGEST = 160
 
 def main(flags: Sequence[str]) -> None:
     """Run what is not on disk yet, and write both files."""
-    parser = argparse.ArgumentParser(prog="scripts/benchmark crashes", description=__doc__)
-    parser.add_argument("--models", default="mobilenetv2,inceptionv3,resnet101")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long, with what there is")
-    parser.add_argument("--work", type=Path, default=ROOT / "crashes-benchmark")
-    parser.add_argument("--limit", type=int, default=50, help="pictures of a repair's proof")
+    parser = parser_of("crashes", __doc__, 50)
     arguments = parser.parse_args(flags)
     arguments.work.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + arguments.seconds
     cells = json.loads((ROOT / "benchmarks/matrix.json").read_text())["cells"]
     for model in arguments.models.split(","):
         for cell in cells:
-            place = arguments.work / f"{model}-{re.sub('[^a-z0-9_]+', '-', cell['route'])}.json"
+            place = place_of(cell, arguments.work)
             if cell["model"] != model or cell["status"] != "crash" or place.exists() or time.monotonic() > deadline:
                 continue
             place.write_text(json.dumps(found(cell, arguments.limit, arguments.work), indent=1) + "\n")
@@ -43,6 +39,21 @@ def main(flags: Sequence[str]) -> None:
     command = f"scripts/benchmark crashes --models {arguments.models}"
     results = {"machine": machine(), "command": command, "cells": done}
     publish("crashes", results, table(results))
+
+
+def parser_of(name: str, description: str | None, limit: int) -> argparse.ArgumentParser:
+    """The flags of a benchmark that goes through cells of the matrix."""
+    parser = argparse.ArgumentParser(prog=f"scripts/benchmark {name}", description=description)
+    parser.add_argument("--models", default="mobilenetv2,inceptionv3,resnet101")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long, with what there is")
+    parser.add_argument("--work", type=Path, default=ROOT / f"{name}-benchmark")
+    parser.add_argument("--limit", type=int, default=limit, help="pictures")
+    return parser
+
+
+def place_of(cell: Mapping[str, Any], work: Path) -> Path:
+    """Where what is found of a cell is kept."""
+    return work / f"{cell['model']}-{re.sub('[^a-z0-9_]+', '-', cell['route'])}.json"
 
 
 def found(cell: Mapping[str, Any], limit: int, work: Path) -> dict[str, Any]:

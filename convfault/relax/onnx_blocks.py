@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from convfault.relax.graph import Array
-from convfault.relax.onnx_fused import ACTIVATION, BLOCKED_DOMAIN, Chain, given
+from convfault.relax.onnx_forms import given
+from convfault.relax.onnx_fused import ACTIVATION, BLOCKED_DOMAIN, Chain
 from convfault.relax.onnx_steps import attributes
 
 UNKNOWN = -1

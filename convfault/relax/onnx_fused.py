@@ -5,11 +5,12 @@ Which they are and what they compute is from the operators' documentation of onn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convfault.relax.onnx_forms import given
 from convfault.relax.onnx_steps import attributes
 
 if TYPE_CHECKING:
@@ -51,10 +52,6 @@ def _written(scene: Any, node: Any, blocks: Blocks | None) -> Iterator[Any]:
     if blocks is not None:
         blocks.pass_on(node)
     yield from FORMS[node.op_type](scene, node) if node.domain == DOMAIN and node.op_type in FORMS else (node,)
-
-
-def given(inputs: Sequence[str], slot: int) -> str:
-    return inputs[slot] if slot < len(inputs) else ""
 
 
 class Chain:

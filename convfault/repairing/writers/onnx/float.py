@@ -161,8 +161,8 @@ def _spread_form(document: OnnxDocument, node: Node, form: Form) -> None:
         _round(document, node, 0, steps)
     elif added:
         output = node.outputs[0]
-        node.outputs = [_fresh(document, f"{output}/product", output)]
-        _make(document, "Add", [node.outputs[0], added], output)
+        node.outputs = [fresh(document, f"{output}/product", output)]
+        make(document, "Add", [node.outputs[0], added], output)
 
 
 def _spread_passing(document: OnnxDocument, node: Node, steps: Sequence[str]) -> None:
@@ -184,8 +184,8 @@ def _spread_passing(document: OnnxDocument, node: Node, steps: Sequence[str]) ->
 def _round(document: OnnxDocument, node: Node, slot: int, steps: Sequence[str]) -> None:
     """Let an operator that is float now make the integers that it made before."""
     integer = node.outputs[slot]
-    node.outputs[slot] = _fresh(document, f"{integer}/float", integer)
-    _make(document, QUANTIZE, [node.outputs[slot], *(name for name in steps if name)], integer)
+    node.outputs[slot] = fresh(document, f"{integer}/float", integer)
+    make(document, QUANTIZE, [node.outputs[slot], *(name for name in steps if name)], integer)
 
 
 def _real(
@@ -224,12 +224,12 @@ def dequantized(document: OnnxDocument, integer: str, steps: Sequence[str], axis
             return node.outputs[0]
     if axis is not None and document.opset < 13:
         raise Refusal(f"the model's opset is {document.opset}, which has no DequantizeLinear with scales by channel")
-    output = _fresh(document, f"{integer}/real", integer)
-    _make(document, DEQUANTIZE, wanted, output, {} if axis is None else {"axis": axis})
+    output = fresh(document, f"{integer}/real", integer)
+    make(document, DEQUANTIZE, wanted, output, {} if axis is None else {"axis": axis})
     return output
 
 
-def _fresh(document: OnnxDocument, name: str, like: str) -> str:
+def fresh(document: OnnxDocument, name: str, like: str) -> str:
     """A new value's name, of the shape of another."""
     made = unused(name, document.taken)
     if like in document.shapes:
@@ -237,7 +237,7 @@ def _fresh(document: OnnxDocument, name: str, like: str) -> str:
     return made
 
 
-def _make(
+def make(
     document: OnnxDocument, kind: str, inputs: Sequence[str], output: str, settings: dict[str, object] | None = None
 ) -> None:
     """A new operator that makes ``output``."""
@@ -274,7 +274,7 @@ def _provide(document: OnnxDocument, source: str, tensor: str, cut: bool) -> str
     if source in document.shapes:
         document.shapes[tensor] = document.shapes[source]
     if cut:
-        _make(document, "Relu", [source], tensor)
+        make(document, "Relu", [source], tensor)
         return tensor
     producer = document.producer(source)
     free = source not in document.outputs and source not in document.pinned and not document.readers(source)

@@ -11,8 +11,9 @@ import numpy as np
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.rules.smooth import SELU_ALPHA, SELU_SCALE
 from convfault.repairing.writers.change import Refusal
-from convfault.repairing.writers.document import Node, unused
+from convfault.repairing.writers.document import Node
 from convfault.repairing.writers.onnx.document import OnnxDocument
+from convfault.repairing.writers.onnx.float import fresh, make
 from convfault.repairing.writers.onnx.values import attributes, captured
 
 
@@ -117,8 +118,8 @@ def spread_half(document: OnnxDocument, node: Node) -> None:
             document.structural = True
     for slot, name in enumerate(node.outputs):
         if name in document.halves:
-            node.outputs[slot] = _fresh(document, f"{name}/float", name)
-            _cast(document, node.outputs[slot], name, TensorProto.FLOAT16)
+            node.outputs[slot] = fresh(document, f"{name}/float", name)
+            make(document, "Cast", [node.outputs[slot]], name, {"to": TensorProto.FLOAT16})
 
 
 def single(document: OnnxDocument, name: str) -> str:
@@ -128,8 +129,8 @@ def single(document: OnnxDocument, name: str) -> str:
     for node in document.readers(name):
         if node.type == "Cast" and attributes(node).get("to") == TensorProto.FLOAT:
             return node.outputs[0]
-    output = _fresh(document, f"{name}/single", name)
-    _cast(document, name, output, TensorProto.FLOAT)
+    output = fresh(document, f"{name}/single", name)
+    make(document, "Cast", [name], output, {"to": TensorProto.FLOAT})
     return output
 
 
@@ -141,19 +142,6 @@ def _check(node: Node) -> None:
 def _is_half(document: OnnxDocument, name: str) -> bool:
     held = document.constant(name) if name and name not in document.halves else None
     return name in document.halves or (held is not None and held.dtype == np.float16)
-
-
-def _fresh(document: OnnxDocument, name: str, like: str) -> str:
-    made = unused(name, document.taken)
-    if like in document.shapes:
-        document.shapes[made] = document.shapes[like]
-    return made
-
-
-def _cast(document: OnnxDocument, source: str, output: str, kind: int) -> None:
-    made = document.make("Cast", [source], document.shapes.get(output, ()), {"to": kind})
-    document.shapes.pop(made)
-    document.nodes[-1].outputs = [output]
 
 
 def _drop_casts(document: OnnxDocument, tensor: str) -> None:
