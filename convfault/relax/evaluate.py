@@ -251,7 +251,7 @@ def _plain(function: Callable[..., Any]) -> Operation:
 
 FUNCTIONS: dict[str, Callable[[Array], Any]] = {
     **{name: getattr(np, name) for name in ("abs", "ceil", "cos", "exp", "floor", "log", "negative", "sign", "sin")},
-    **{name: getattr(np, name) for name in ("sqrt", "square", "tanh")},
+    **{name: getattr(np, name) for name in ("sqrt", "square", "tanh", "trunc")},
     "erf": _erf,
     "gelu": lambda x: x * np.float32(0.5) * (1 + _erf(x / np.float32(np.sqrt(2)))),
     "gelu_tanh": _gelu_tanh,
@@ -267,6 +267,8 @@ PLAIN: dict[str, Callable[..., Any]] = {
     **{n: getattr(np, n) for n in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "where")},
     **{n: getattr(np, n) for n in ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")},
     **{n: getattr(np, n) for n in ("logical_and", "logical_or", "logical_not", "floor_divide")},
+    "floor_mod": np.mod,
+    "mod": np.fmod,
 }
 
 OPERATIONS: dict[str, Operation] = {

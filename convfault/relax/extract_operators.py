@@ -140,8 +140,15 @@ def _pad(at: Extraction, call: Any) -> str:
     widths = [int(width) for width in found["pad_width"]]
     pairs = tuple(zip(widths[::2], widths[1::2], strict=True))
     value = float(found["pad_value"] or 0.0) if found["pad_mode"] == "constant" else 0.0
+    source, shape = at.id(call.args[0]), shape_of(call.args[0])
+    if min(widths, default=0) < 0:  # less than nothing is cut off
+        spans = [(max(-a, 0), side + min(b, 0), 1) for side, (a, b) in zip(shape, pairs, strict=True)]
+        pairs = tuple((max(a, 0), max(b, 0)) for a, b in pairs)
+        source = _cut(at, source, spans, Native() if any(map(any, pairs)) else at.native)
+        if not any(map(any, pairs)):
+            return source
     values = {"padding": pairs, "mode": found["pad_mode"], "value": value}
-    return at.emit(call, "pad", [at.id(call.args[0])], values).id
+    return at.emit(call, "pad", [source], values).id
 
 
 def _batch_norm(at: Extraction, call: Any) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ concat                 ``axis``
 slice                  ``begin``, ``end``, ``strides`` of all axes
 pad                    ``padding`` of all axes, ``mode``, ``value``
 resize                 ``size``, ``method``, ``coordinates``, ``rounding``, ``cubic_alpha``; ``scales`` (absent: as
-                       the sizes tell), ``antialias`` (absent: not)
+                       the sizes tell), ``antialias`` (absent: not),
+                       ``exclude_outside`` (absent: as is usual, only with ``antialias``)
 cast                   ``to``
 take                   ``axis``; inputs: values, indices
 tile                   ``repeats``

@@ -36,8 +36,6 @@ def known(
     policy = _text(attributes.get("keep_aspect_ratio_policy", "stretch"))
     if attributes.get("axes") or coordinates == "tf_crop_and_resize" or policy != "stretch":
         return None
-    if bool(attributes.get("exclude_outside")) != bool(attributes.get("antialias")) and method != "nearest_neighbor":
-        return None  # an antialiased kernel is cut off at the edges here, a plain one reads the edge again
     old = len(values) < 3 and "coordinate_transformation_mode" not in attributes  # no choice of coordinates yet
     scales = attributes.get("scales", values[1] if len(values) == 2 else values[2] if len(values) > 2 else None)
     rounding = "floor" if old else _text(attributes.get("nearest_mode", "round_prefer_floor"))
@@ -52,13 +50,15 @@ def known(
         found["scales"] = (float(scales[2]), float(scales[3]))
     if attributes.get("antialias"):
         found["antialias"] = True
+    if bool(attributes.get("exclude_outside")) != bool(attributes.get("antialias")) and method != "nearest_neighbor":
+        found["exclude_outside"] = bool(attributes.get("exclude_outside"))
     return KnownLayer("resize", found)
 
 
 def refusal(attributes: Mapping[str, Any], scales: Array | None) -> str | None:
     """Why TVM must not import this Resize."""
-    if attributes.get("antialias"):
-        return "TVM ignores antialias"
+    if attributes.get("antialias") or attributes.get("exclude_outside"):
+        return "TVM ignores antialias and exclude_outside"
     whole = scales is None or all(float(scale).is_integer() for scale in scales.reshape(-1))
     return None if whole else "TVM turns a broken scale into a size"
 

@@ -36,9 +36,9 @@ def fold_sizes(model: Any) -> None:
     What hangs on sizes alone is settled on the way: which branch runs, how long the parts of a sequence are, and how
     wide a padding is that is given as a word.
     """
-    words = any(item.name == "auto_pad" and item.s != b"NOTSET" for node in model.graph.node for item in node.attribute)
+    given = [item for node in model.graph.node for item in node.attribute]
     if (
-        not words
+        not any(item.name == "output_shape" or (item.name == "auto_pad" and item.s != b"NOTSET") for item in given)
         and not any(is_open(node) for node in model.graph.node)
         and not any(node.op_type in STARTS for node in model.graph.node)
     ):

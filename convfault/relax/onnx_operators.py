@@ -51,19 +51,25 @@ def clip(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
 
 
 def pad(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
-    """``Pad`` with constant widths over all axes."""
+    """``Pad`` with constant widths."""
     from tvm import relax
 
     given = constant(_argument(inputs, 1))
     widths = attributes.get("pads") if given is None else given.reshape(-1)
     mode = attributes.get("mode", b"constant")
     mode = PAD_MODES.get(mode.decode() if isinstance(mode, bytes) else mode)
-    if widths is None or mode is None or _argument(inputs, 3) is not None or min(widths) < 0:
+    chosen = _argument(inputs, 3)
+    axes = constant(chosen) if chosen is not None else None
+    if widths is None or mode is None or (chosen is not None and axes is None):
         return None
     value = constant(_argument(inputs, 2))
     fill = float(attributes.get("value", 0.0)) if value is None else float(value.reshape(-1)[0])
-    rank = len(widths) // 2
-    pairs = [int(widths[axis + side * rank]) for axis in range(rank) for side in range(2)]
+    rank, padded = len(inputs[0].ty.shape), len(widths) // 2
+    places = range(rank) if axes is None else axes.reshape(-1)
+    pairs = [0] * 2 * rank
+    for place, axis in enumerate(places):
+        start = 2 * (int(axis) % rank)
+        pairs[start : start + 2] = int(widths[place]), int(widths[place + padded])
     return relax.op.nn.pad(inputs[0], pairs, mode, fill)
 
 

@@ -13,13 +13,15 @@ WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
 
 
 def pad_explicitly(graph: Any, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Replace ``auto_pad`` of convolutions and poolings by numbers, in place, where the input's shape is known."""
+    """Replace ``auto_pad`` and ``output_shape`` by numbers, in place, where the input's shape is known."""
     import onnx
 
     weights = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for node in graph.node:
         found = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         word = found.get("auto_pad", b"NOTSET").decode()
+        if node.op_type == "ConvTranspose" and node.input[0] in shapes:
+            _pad_to_shape(node, found, shapes[node.input[0]], weights.get(node.input[1], []))
         if node.op_type not in WINDOWS or word == "NOTSET" or (word != "VALID" and node.input[0] not in shapes):
             continue
         kernel = found.get("kernel_shape") or (weights.get(node.input[1], [])[2:] if len(node.input) > 1 else [])
@@ -34,6 +36,35 @@ def pad_explicitly(graph: Any, shapes: Mapping[str, Sequence[int]]) -> None:
         kept = [item for item in node.attribute if item.name not in {"auto_pad", "pads"}]
         del node.attribute[:]
         node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
+
+
+def _pad_to_shape(node: Any, found: Mapping[str, Any], before: Sequence[int], weight: Sequence[int]) -> None:
+    """Say in paddings what a transposed convolution's word or ``output_shape`` leaves of the whole."""
+    import onnx
+
+    kernel, word = found.get("kernel_shape") or weight[2:], found.get("auto_pad", b"NOTSET").decode()
+    if not kernel or ("output_shape" not in found and word == "NOTSET"):
+        return
+    ones, begin, end = [1] * len(kernel), [], []
+    added = list(found.get("output_padding") or [0] * len(kernel))
+    wanted = found.get("output_shape", [None] * len(kernel))[-len(kernel) :]
+    steps = zip(found.get("strides", ones), found.get("dilations", ones), strict=True)
+    sides = zip(before[-len(kernel) :], kernel, wanted, steps, strict=True)
+    for axis, (side, size, kept, (stride, dilation)) in enumerate(sides):
+        whole = stride * (side - 1) + (size - 1) * dilation + 1 + added[axis]
+        if kept is None:
+            kept = whole if word == "VALID" else min(whole, side * stride)
+        total = max(whole - kept, 0)
+        added[axis] += max(kept - whole, 0)  # more than there is: at the end
+        begin.append(total // 2 if word == "SAME_UPPER" else total - total // 2)
+        end.append(total - begin[-1])
+    del node.attribute[:]
+    explicit = {**found, "pads": [*begin, *end], "output_padding": added}
+    node.attribute.extend(
+        onnx.helper.make_attribute(name, value)
+        for name, value in explicit.items()
+        if name not in {"auto_pad", "output_shape"}
+    )
 
 
 def is_open(node: Any) -> bool:

@@ -48,6 +48,8 @@ def matrices(size: tuple[int, ...], hyperparameters: Mapping[str, Any]) -> tuple
 def _weights(source: int, target: int, scale: float | None, hyperparameters: Mapping[str, Any]) -> Array:
     """(target, source): what each source pixel adds to each pixel of the result, along one axis.
 
+    Where the kernel reaches beyond the edge it reads the edge's pixel again, or (``exclude_outside``, which is usual
+    with ``antialias``) only what is inside. Antialiasing stretches the kernel as much as the picture shrinks.
     ``scale`` is the factor where it is not just ``target / source``: pixels lie where it says.
     """
     coordinates = hyperparameters["coordinates"]
@@ -61,28 +63,19 @@ def _weights(source: int, target: int, scale: float | None, hyperparameters: Map
         index = ROUNDINGS[hyperparameters["rounding"]](place).clip(0, source - 1).astype(int)
         weights[rows, index] = 1
         return weights
-    if hyperparameters.get("antialias") and side < source:
-        return _smoothed(place, source, source / side, hyperparameters)
-    first = np.floor(place).astype(int)
-    share = place - first
-    if method == "linear":
-        taps = {0: 1 - share, 1: share}
-    else:
-        alpha = hyperparameters["cubic_alpha"]
-        taps = {offset: _cubic(np.abs(share - offset), alpha) for offset in (-1, 0, 1, 2)}
-    for offset, value in taps.items():
-        np.add.at(weights, (rows, (first + offset).clip(0, source - 1)), value)
+    smooth = bool(hyperparameters.get("antialias"))
+    wider = source / side if smooth and side < source else 1.0
+    reach = int(np.ceil(2 * wider)) + 1
+    pixels = np.arange(-reach, source + reach)
+    distance = np.abs(pixels[None, :] - place[:, None]) / wider
+    linear = method == "linear"
+    shares = np.maximum(1 - distance, 0) if linear else _cubic(distance, hyperparameters["cubic_alpha"])
+    if hyperparameters.get("exclude_outside", smooth):
+        shares = shares * ((pixels >= 0) & (pixels < source))
+    shares /= shares.sum(axis=1, keepdims=True)
+    for column, pixel in enumerate(pixels.clip(0, source - 1)):
+        weights[:, pixel] += shares[:, column]
     return weights
-
-
-def _smoothed(place: Array, source: int, wider: float, hyperparameters: Mapping[str, Any]) -> Array:
-    """Antialiased: the kernel is stretched by the factor that the picture shrinks by, and cut off at the edges."""
-    distance = np.abs(np.arange(source)[None, :] - place[:, None]) / wider
-    if hyperparameters["method"] == "linear":
-        weights = np.maximum(1 - distance, 0)
-    else:
-        weights = _cubic(distance, hyperparameters["cubic_alpha"])
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def _cubic(distance: Array, alpha: float) -> Array:

@@ -42,6 +42,28 @@ def batch_norm(importer: Any, node: Any) -> Any:
     return importer.block_builder.emit(relax.TupleGetItem(importer.block_builder.emit(normalized), 0))
 
 
+def instance_norm(importer: Any, node: Any) -> Any:
+    """``instance_norm`` as exported; TVM takes the running variance for its epsilon, and statistics for the picture's.
+
+    Arguments: input, weight, bias, mean, variance, whether the picture's own statistics count, momentum, epsilon.
+    """
+    import numpy as np
+    from tvm import relax
+
+    if not node.args[5]:
+        return batch_norm(importer, node)
+    picture, rank = importer.env[node.args[0]], len(importer.env[node.args[0]].ty.shape)
+    channels, dtype = int(picture.ty.shape[1]), str(picture.ty.dtype)
+    scale, shift = (
+        relax.const(np.full(channels, default), dtype) if given is None else importer.env[given]
+        for given, default in zip(node.args[1:3], (1.0, 0.0), strict=True)
+    )
+    axes, epsilon = list(range(2, rank)), float(node.args[7])
+    return importer.block_builder.emit(
+        relax.op.nn.instance_norm(picture, scale, shift, channel_axis=1, axes=axes, epsilon=epsilon)
+    )
+
+
 def reshape(importer: Any, node: Any) -> Any:
     """View, flatten, squeeze and the like: the result's shape is known."""
     from tvm import relax
@@ -213,6 +235,7 @@ OPERATORS: dict[str, Operator] = {
     "feature_dropout.default": same,
     "glu.default": _by(lambda at, value, found: expressions.gated(at, value, found["dim"])),
     "hardshrink.default": _by(_hard_shrink),
+    "instance_norm.default": instance_norm,
     "layer_norm.default": layer_norm,
     "log_sigmoid.default": _by(lambda at, value, found: expressions.log_sigmoid(value)),
     "mish.default": _by(lambda at, value, found: expressions.mish(value)),

@@ -82,6 +82,7 @@ TITLES: Mapping[str, str] = {
     "nearest_rounding": "resize: other rounding",
     "cubic_coefficient": "resize: another cubic kernel",
     "antialias": "antialiasing",
+    "exclude_outside": "resize: another reading beyond the edge",
     "axis": "along another axis",
     "keepdims": "reduced axes kept, or not",
     "order": "axes in another order",

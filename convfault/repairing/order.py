@@ -45,7 +45,11 @@ class Order:
     related: bool = False
 
     def __post_init__(self) -> None:
-        names = tuple(name.strip() for text in self.strategies for name in text.split(","))
+        for place in ("out", "patch"):  # a path may be a text, as everywhere in Python
+            if isinstance(getattr(self, place), str):
+                object.__setattr__(self, place, Path(getattr(self, place)))
+        given = (self.strategies,) if isinstance(self.strategies, str) else self.strategies
+        names = tuple(name.strip() for text in given for name in text.split(","))
         aliases = tuple("parameters" if name == "weights" else name for name in names)
         object.__setattr__(self, "strategies", aliases or STRATEGIES)
         if "weights" in names:  # the published strategy: all of them, rounded ones included

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from convfault.errors import UsageError
+from convfault.relax.onnx_windows import pad_explicitly
+from convfault.repairing.onnx_values import attributes_of, constants_of, shapes_of
+from convfault.repairing.simpler_onnx import LOWEST, RARE, USUAL, spellings
 
 STANDARD = frozenset({"", "ai.onnx"})
-WINDOWED = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"})
+PADDED = frozenset({"AveragePool", "Conv", "ConvTranspose", "MaxPool"})
 LARGEST = 2**31 - 2**20
 """Bytes of a protobuf message: larger models have their weights beside them, which these rewritings do not move."""
 
@@ -37,10 +40,10 @@ def said(path: str, out: str, spellings: Mapping[str, Callable[[Any], Any]]) -> 
     model = onnx.load(path)
     done = []
     for word, spell in spellings.items():
-        before = model.SerializeToString()
-        model = spell(model)
-        if model.SerializeToString() != before:
+        plain = spell(model)
+        if plain is not model and plain.SerializeToString() != model.SerializeToString():
             done.append(word)
+        model = plain
     onnx.checker.check_model(model)
     onnx.save(model, out)
     return done
@@ -69,32 +72,22 @@ def folded(model: Any) -> Any:
 
 
 def explicit_paddings(model: Any) -> Any:
-    """With ``pads`` instead of ``auto_pad``, where the sizes are known."""
+    """With ``pads`` instead of ``auto_pad`` and ``output_shape``, where the sizes are known."""
     import onnx
 
     found = onnx.ModelProto()
     found.CopyFrom(model)
-    shapes = _shapes(model)
-    for node in found.graph.node:
-        attributes = attributes_of(node)
-        mode = attributes.get("auto_pad", b"NOTSET").decode()
-        if node.op_type not in WINDOWED or mode == "NOTSET":
-            continue
-        pads = _pads(node, attributes, mode, shapes)
-        if pads is not None:
-            kept = [item for item in node.attribute if item.name not in {"auto_pad", "pads"}]
-            del node.attribute[:]
-            node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
+    pad_explicitly(found.graph, {name: sides for name, sides in shapes_of(model).items() if all(sides[2:])})
     return found
 
 
-def even_pools(model: Any) -> Any:
-    """With an operator of its own for what an average pool pads on one edge more than on the other."""
+def even_windows(model: Any) -> Any:
+    """With an operator of its own for what a window pads (or leaves out) on one edge more than on the other."""
     import onnx
 
     found = onnx.ModelProto()
     found.CopyFrom(model)
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
     nodes = [part for node in model.graph.node for part in _even(node, shapes, found.graph)]
     del found.graph.node[:]
     found.graph.node.extend(nodes)
@@ -116,7 +109,7 @@ def of_opset(version: int) -> Callable[[Any], Any]:
             return model
         found = onnx.ModelProto()
         found.CopyFrom(model)
-        values = _constants(model)
+        values = constants_of(model)
         for node in found.graph.node:
             if node.domain in STANDARD:
                 _older(node, own.version, version, values)
@@ -168,22 +161,32 @@ SPELLINGS: Mapping[str, Callable[[Any], Any]] = {
     "a batch of one": of_one_picture,
     "constants folded": folded,
     "paddings in numbers": explicit_paddings,
-    "pools padded by an operator of their own": even_pools,
+    "windows padded by an operator of their own": even_windows,
     "output paddings as less padding": trimmed,
     "opset 17": of_opset(17),
     "opset 13": of_opset(13),
+    **spellings(RARE),
+    **spellings(USUAL),
 }
 """Words for what is done, and what does it: takes and gives a ``ModelProto``."""
 
-_SINGLE, *_PLAIN, _NEWER, _OLDER = SPELLINGS
+_SINGLE, *_PLAIN, _NEWER, _OLDER = list(SPELLINGS)[:7]
+_RARE, _USUAL = tuple(spellings(RARE)), tuple(spellings(USUAL))
 TRIALS: tuple[tuple[str, ...], ...] = (
     (_PLAIN[0],),
     (*_PLAIN,),
     (*_PLAIN, _NEWER),
+    (*_RARE, *_PLAIN),
+    (*_RARE, *_PLAIN, _NEWER),
     (*_PLAIN, _NEWER, _OLDER),
+    (*_RARE, *_USUAL, *_PLAIN, _NEWER),
+    (*_RARE, *_USUAL, *_PLAIN, _NEWER, _OLDER),
     (_SINGLE, *_PLAIN, _NEWER),
+    (_SINGLE, *_RARE, *_USUAL, *_PLAIN, _NEWER),
 )
-"""What is tried, the mildest first; what changes how the model is called comes last."""
+"""What is tried, the mildest first; what changes how the model is called comes last.
+
+Operators are said by simpler ones before constants are folded, which may write them out in its own way."""
 
 
 def _older(node: Any, own: int, version: int, values: Mapping[str, Any]) -> None:
@@ -201,7 +204,9 @@ def _older(node: Any, own: int, version: int, values: Mapping[str, Any]) -> None
         del node.input[1:]
         node.attribute.append(onnx.helper.make_attribute("axes", axes))
     known = [item for item in node.attribute if item.name in schema.attributes]
-    more = {item.name for item in node.attribute if item.name not in schema.attributes and _says_something(item)}
+    usual = {name: item.default_value for name, item in onnx.defs.get_schema(node.op_type, own).attributes.items()}
+    others = [item for item in node.attribute if item.name not in schema.attributes]
+    more = {item.name for item in others if item != usual.get(item.name) and _says_something(item)}
     if more or len(node.input) > schema.max_input:
         raise UsageError(f"{node.op_type} '{node.name}' says what opset {version} has no words for")
     del node.attribute[:]
@@ -215,80 +220,41 @@ def _says_something(attribute: Any) -> bool:
     return attribute.name != "num_outputs" and bool(onnx.helper.get_attribute_value(attribute))
 
 
-def _constants(model: Any) -> dict[str, Any]:
-    """Constant values by name."""
-    import onnx
-
-    found = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
-    for node in model.graph.node:
-        value = attributes_of(node).get("value") if node.op_type == "Constant" else None
-        if value is not None:
-            found[node.output[0]] = onnx.numpy_helper.to_array(value)
-    return found
-
-
-def _shapes(model: Any) -> Mapping[str, tuple[int, ...]]:
-    """Sizes of pictures by value name, 0 for an open one."""
-    import onnx
-
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    found = {item.name: tuple(item.dims) for item in graph.initializer}
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        found[value.name] = tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
-    return found
-
-
-def attributes_of(node: Any) -> dict[str, Any]:
-    import onnx
-
-    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-
-
-def _pads(node: Any, attributes: Mapping[str, Any], mode: str, shapes: Mapping[str, Any]) -> list[int] | None:
-    """All begins, then all ends; None where a size is open, or the operator is turned round."""
-    picture, kernel = shapes.get(node.input[0], ()), attributes.get("kernel_shape")
-    if kernel is None:
-        kernel = shapes.get(node.input[1], ())[2:] if len(node.input) > 1 else ()
-    if mode == "VALID":
-        return [0] * (2 * len(kernel))
-    if node.op_type == "ConvTranspose" or len(picture) != len(kernel) + 2 or not all(picture[2:]) or not kernel:
-        return None
-    ones = [1] * len(kernel)
-    strides, dilations = attributes.get("strides", ones), attributes.get("dilations", ones)
-    begins, ends = [], []
-    for side, size, stride, dilation in zip(picture[2:], kernel, strides, dilations, strict=True):
-        whole = max(0, (-(-side // stride) - 1) * stride + (size - 1) * dilation + 1 - side)
-        less, more = whole // 2, whole - whole // 2
-        begins.append(less if mode == "SAME_UPPER" else more)
-        ends.append(more if mode == "SAME_UPPER" else less)
-    return [*begins, *ends]
-
-
 def _even(node: Any, shapes: Mapping[str, Any], graph: Any) -> Iterator[Any]:
-    """The node itself, or padding, an average without padding, and what makes up for the zeros in it."""
+    """The node itself, or padding, the window without any, and what makes up for the zeros in an average."""
     import onnx
 
     attributes = attributes_of(node)
     pads = list(attributes.get("pads", ()))
     half = len(pads) // 2
     sides = shapes.get(node.input[0], ())[2:] if node.input else ()
-    plain = not attributes.get("ceil_mode") and len(sides) == half and all(sides)
-    if node.op_type != "AveragePool" or pads[:half] == pads[half:] or not plain:
+    known = not attributes.get("ceil_mode") and len(sides) == half and all(sides) and len(node.output) == 1
+    if node.op_type not in PADDED or pads[:half] == pads[half:] or not known:
         yield node
         return
     name = node.name or node.output[0]
-    amounts, padded, averaged = (f"{node.output[0]}/{part}" for part in ("pads", "padded", "averaged"))
-    values = np.array([0, 0, *pads[:half], 0, 0, *pads[half:]], np.int64)
-    graph.initializer.append(onnx.numpy_helper.from_array(values, amounts))
-    yield onnx.helper.make_node("Pad", [node.input[0], amounts], [padded], f"{name}/pad", mode="constant")
-    counted = bool(attributes.get("count_include_pad"))
     kept = {key: value for key, value in attributes.items() if key not in {"pads", "auto_pad", "count_include_pad"}}
-    output = node.output[0] if counted else averaged
-    yield onnx.helper.make_node("AveragePool", [padded], [output], name, **kept)
-    if not counted:
-        shares = f"{node.output[0]}/shares"
-        graph.initializer.append(onnx.numpy_helper.from_array(_shares(sides, pads, kept), shares))
-        yield onnx.helper.make_node("Mul", [averaged, shares], [node.output[0]], f"{name}/shares")
+
+    def constant(part: str, values: Any) -> str:
+        graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values), f"{node.output[0]}/{part}"))
+        return f"{node.output[0]}/{part}"
+
+    whole, result = f"{node.output[0]}/whole", node.output[0]
+    if node.op_type == "ConvTranspose":
+        yield onnx.helper.make_node("ConvTranspose", list(node.input), [whole], name, **kept)
+        starts, ends = constant("starts", pads[:half]), constant("ends", [-end or 2**31 - 1 for end in pads[half:]])
+        axes = constant("axes", list(range(2, half + 2)))
+        yield onnx.helper.make_node("Slice", [whole, starts, ends, axes], [result], f"{name}/slice")
+        return
+    padded, amounts = f"{node.output[0]}/padded", constant("pads", [0, 0, *pads[:half], 0, 0, *pads[half:]])
+    value = constant("value", np.float32(LOWEST if node.op_type == "MaxPool" else 0))
+    yield onnx.helper.make_node("Pad", [node.input[0], amounts, value], [padded], f"{name}/pad", mode="constant")
+    shared = node.op_type == "AveragePool" and not attributes.get("count_include_pad")
+    output, inputs = whole if shared else result, [padded, *node.input[1:]]
+    yield onnx.helper.make_node(node.op_type, inputs, [output], name, **kept)
+    if shared:
+        shares = constant("shares", _shares(sides, pads, kept))
+        yield onnx.helper.make_node("Mul", [whole, shares], [result], f"{name}/shares")
 
 
 def _shares(sides: Sequence[int], pads: Sequence[int], attributes: Mapping[str, Any]) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from convfault.repairing.plain_onnx import attributes_of, said
+from convfault.repairing.onnx_values import attributes_of
+from convfault.repairing.plain_onnx import said
 
 
 def run(path: str, out: str, words: list[str]) -> list[str]:

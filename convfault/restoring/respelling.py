@@ -15,11 +15,14 @@ from convfault.measurement import Measurement, measure_pair
 from convfault.model import Model
 from convfault.preparation import following, inspected
 from convfault.repairing import plain_onnx, plain_tensorflow, unfused_onnx
+from convfault.repairing.simpler_onnx import SIMPLER
 from convfault.request import Context, Request
 from convfault.restoring.onward import onward
 from convfault.restoring.way import Way
 
 SECONDS = 300.0
+MANY = 5
+"""Kinds of operators that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,11 @@ def _tried(found: Measurement, number: int, model: Model, edit: str, work: tuple
 
 
 def _edit(language: Language, words: Sequence[str]) -> str:
-    return f"say the {language.title} model in plainer words ({', '.join(words)}), and convert on from there"
+    simple = [word.removesuffix(SIMPLER) for word in words if word.endswith(SIMPLER)]
+    said = [word for word in words if not word.endswith(SIMPLER)]
+    if simple:
+        said.insert(0, f"{', '.join(simple)}{SIMPLER}" if len(simple) <= MANY else f"operators{SIMPLER}")
+    return f"say the {language.title} model in plainer words ({', '.join(said)}), and convert on from there"
 
 
 def unfused(

@@ -21,7 +21,9 @@ from convfault.relax.import_model import import_model
 from tests import tiny
 
 
-def onnx_file(folder: Path, nodes: list[Any], shape: tuple[Any, ...], constants: dict[str, Any] | None = None) -> Model:
+def onnx_file(
+    folder: Path, nodes: list[Any], shape: tuple[Any, ...], constants: dict[str, Any] | None = None, opset: int = 17
+) -> Model:
     from onnx import TensorProto, helper, numpy_helper, save
 
     graph = helper.make_graph(
@@ -32,7 +34,7 @@ def onnx_file(folder: Path, nodes: list[Any], shape: tuple[Any, ...], constants:
         [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
     )
     path = folder / "model.onnx"
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
     return Model.from_path(str(path))
 
 

@@ -60,6 +60,12 @@ def torch_functions() -> dict[str, Function]:
         "one row of many": lambda x: x.permute(2, 0, 1, 3)[3] + x.permute(2, 0, 1, 3)[5],
         "filled": lambda x: x * torch.full((8, 1, 1), 0.3) + torch.arange(10.0),
         "moved axis": lambda x: torch.movedim(x, 1, 3) * 2,
+        "normalized each": lambda x: functional.instance_norm(x, weight=torch.arange(8.0), eps=0.3),
+        "normalized by statistics": lambda x: functional.instance_norm(
+            x, torch.arange(8.0), torch.arange(1.0, 9.0), use_input_stats=False, eps=0.3
+        ),
+        "less than no padding": lambda x: functional.pad(x, (-1, 2, -2, -3), value=0.5),
+        "remainders": lambda x: torch.fmod(x, 0.3) + torch.remainder(x, 0.7) + torch.trunc(x * 3),
     }
 
 
@@ -68,7 +74,7 @@ def torch_functions() -> dict[str, Function]:
     [
         "spread", "spread and mean", "other sizes", "extremes", "largest", "response", "product by letters",
         "summed by letters", "attention", "nearest by centres", "circle", "turned", "unequal parts", "one row of many",
-        "filled", "moved axis",
+        "filled", "moved axis", "normalized each", "normalized by statistics", "less than no padding", "remainders",
     ],
 )  # fmt: skip
 def test_torch_operators_mean_the_same(name: str, tmp_path: Path) -> None:
@@ -165,6 +171,49 @@ def test_scales_that_make_whole_sides_are_read_as_runtimes_read_them(tmp_path: P
     wanted = onnxruntime.InferenceSession(model.path).run(None, {"x": PICTURE})[0]
     assert wanted.shape[2:] == (17, 15)
     answers_like(canonical(import_model(model)), PICTURE, wanted)
+
+
+def answers_like_onnxruntime(folder: Path, nodes: list[Any], constants: dict[str, np.ndarray]) -> Graph:
+    import onnxruntime
+
+    model = onnx_file(folder, nodes, PICTURE.shape, constants, opset=18)
+    graph = canonical(import_model(model))
+    answers_like(graph, PICTURE, onnxruntime.InferenceSession(model.path).run(None, {"x": PICTURE})[0])
+    return graph
+
+
+@pytest.mark.parametrize("given", [{"output_shape": [25, 19]}, {"output_shape": [24, 20], "auto_pad": "SAME_UPPER"}])
+def test_a_transposed_convolution_is_cut_to_the_shape_that_it_asks_for(tmp_path: Path, given: dict[str, Any]) -> None:
+    from onnx import helper
+
+    kernel = RNG.standard_normal((8, 4, 4, 3)).astype(np.float32)
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], **given)
+    graph = answers_like_onnxruntime(tmp_path, [node], {"w": kernel})
+    assert graph.layers[-1].shape[1:3] == tuple(given["output_shape"])
+
+
+def test_paddings_of_some_axes_and_below_zero_are_paddings_and_cuts(tmp_path: Path) -> None:
+    from onnx import helper
+
+    nodes = [helper.make_node("Pad", ["x", "pads", "", "axes"], ["y"])]
+    constants = {"pads": np.asarray([1, 2, -1, 3], np.int64), "axes": np.asarray([-1, 2], np.int64)}
+    assert [layer.kind for layer in answers_like_onnxruntime(tmp_path, nodes, constants)] == ["input", "slice", "pad"]
+
+
+@pytest.mark.parametrize("excluded", [0, 1])
+@pytest.mark.parametrize(
+    "given", [{"mode": "linear", "antialias": 1}, {"mode": "cubic", "antialias": 1}, {"mode": "cubic"}]
+)
+def test_a_resize_reads_the_edge_again_or_leaves_out_what_lies_beyond(
+    tmp_path: Path, excluded: int, given: dict[str, Any]
+) -> None:
+    from onnx import helper
+
+    nodes = [helper.make_node("Resize", ["x", "", "scales"], ["y"], exclude_outside=excluded, **given)]
+    scales = np.asarray([1, 1, 0.5, 0.7], np.float32)
+    layer = answers_like_onnxruntime(tmp_path, nodes, {"scales": scales}).layers[-1]
+    usual = bool(given.get("antialias")) == bool(excluded)
+    assert layer.hyperparameters.get("exclude_outside") == (None if usual else bool(excluded))
 
 
 def test_paddings_as_a_word_are_numbers(tmp_path: Path) -> None:

@@ -12,6 +12,12 @@ from convfault.errors import StorageError, UnknownNameError, UsageError
 from convfault.repairing.order import STRATEGIES, UNITS, Order, size_limit
 
 
+def test_paths_and_a_strategy_may_be_texts() -> None:
+    order = Order("weights", out="mended.onnx", patch="edits.json")  # type: ignore[arg-type]
+    assert (order.out, order.patch) == (Path("mended.onnx"), Path("edits.json"))
+    assert order.weights
+
+
 def test_everything_is_allowed_unless_told() -> None:
     assert Order().strategies == STRATEGIES
     assert Order(()).strategies == STRATEGIES

@@ -136,6 +136,12 @@ CAUSES: Mapping[str, Cause] = {
         "Set cubic_coeff_a, or resize by a product with the interpolation's weights.",
     ),
     "antialias": _plain("Antialiasing", "The attribute is ignored by the target.", "tvm drops it."),
+    "exclude_outside": Cause(
+        "Where the kernel reaches beyond the edge, it reads the edge again, or leaves out what is not there.",
+        "exclude_outside was ignored: torch's antialiased resizes leave out, ONNX's default reads the edge again.",
+        "An antialiased Resize with ONNX's default, taken for torch's.",
+        "Set exclude_outside as the source has it, or resize by a product with the interpolation's weights.",
+    ),
     "axis": Cause(
         "The operator works along another axis.",
         "Axes were not moved along with the layout, or negative ones were counted in another rank.",

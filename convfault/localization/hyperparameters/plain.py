@@ -15,7 +15,8 @@ from convfault.relax.rounding import HALF, span
 CAUSES_OF = {
     "alpha": "alpha", "antialias": "antialias", "axes": "axis", "axis": "axis", "begin": "slice_bounds",
     "beta": "softplus", "coordinates": "half_pixel", "cubic_alpha": "cubic_coefficient", "end": "slice_bounds",
-    "epsilon": "epsilon", "keepdims": "keepdims", "maximum": "clip_bounds", "method": "resize_method",
+    "epsilon": "epsilon", "exclude_outside": "exclude_outside", "keepdims": "keepdims",
+    "maximum": "clip_bounds", "method": "resize_method",
     "minimum": "clip_bounds", "mode": "pad_mode", "order": "order", "padding": "padding", "repeats": "repeats",
     "rounding": "nearest_rounding", "scales": "resize_scale",
     "size": "resize_size", "slope": "slope", "strides": "slice_bounds",
@@ -23,13 +24,13 @@ CAUSES_OF = {
 }  # fmt: skip
 """Attribute → cause."""
 
-OPTIONAL = frozenset({"antialias", "scales"})
+OPTIONAL = frozenset({"antialias", "exclude_outside", "scales"})
 """Attributes that a layer may lack: an edit that gives it None takes them away."""
 
 TOGETHER = {
     "clip": ("minimum", "maximum"),
     "slice": ("begin", "end", "strides"),
-    "resize": ("size", "method", "antialias", "coordinates", "rounding", "scales", "cubic_alpha"),
+    "resize": ("size", "method", "antialias", "exclude_outside", "coordinates", "rounding", "scales", "cubic_alpha"),
     "softplus": ("beta", "threshold"),
 }
 """Attributes of a kind that one fault changes together, the one that names it first."""
@@ -38,7 +39,7 @@ WORDS = {
     "to": "type cast to", "cubic_alpha": "cubic coefficient", "keepdims": "keeping of reduced axes",
     "axes": "reduced axes", "begin": "first index", "end": "end index", "coordinates": "coordinate transformation",
     "rounding": "rounding to the nearest pixel", "method": "interpolation", "order": "order of axes",
-    "value": "fill value", "mode": "padding mode",
+    "value": "fill value", "exclude_outside": "leaving out of what lies outside", "mode": "padding mode",
 }  # fmt: skip
 """Attributes whose canonical name is not what a user calls them."""
 

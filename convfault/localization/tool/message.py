@@ -135,6 +135,8 @@ def read(message: str, log: str = "") -> Blame:
     blame = replace(blame, stage=stage, names=quoted, node=blame.node or (more[0] if more else ""))
     if not found and handler and _refuses(text):
         blame = replace(blame, cause=ATTRIBUTE)
+    if blame.cause == TENSOR and not blame.attribute and handler and _refuses(text):  # what it looked for, it needs not
+        blame = replace(blame, cause=ATTRIBUTE, node="")
     if blame.cause == TENSOR and blame.attribute:  # an attribute that newer versions of the operator take as an input
         blame = replace(blame, cause=OPERATOR)
     if blame.cause == "bad_name":  # whatever the operator

@@ -110,6 +110,8 @@ def resize(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes
     if layer.hyperparameters.get("antialias"):
         document.needs(18, "antialiased Resize")
         settings["antialias"] = 1
+    if mode != "nearest" and layer.hyperparameters.get("exclude_outside", "antialias" in settings):
+        settings["exclude_outside"] = 1
     native = _native(layer.shape)
     source = _first(document, values[0], shapes[0])
     factors = given if given and None not in given else [a / b for a, b in zip(layer["size"], before, strict=True)]

@@ -110,7 +110,7 @@ def _set_window(document: OnnxDocument, node: Node, before: Layer, after: Layer)
     wanted = window_settings(after) if after.kind == "convolution" else pool_settings(document, after)
     if len(document.shape(node.inputs[0]) or ()) == SEQUENCE:
         wanted = {name: _along(value) for name, value in wanted.items()}
-    wanted |= {"auto_pad": None, "ceil_mode": None}
+    wanted |= {"auto_pad": None, "ceil_mode": None, "output_shape": None}
     old = attributes(node)
     for name, value in wanted.items():
         was = old.get(name, DEFAULTS.get(name))

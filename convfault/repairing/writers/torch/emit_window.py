@@ -207,6 +207,8 @@ def upsampling(layer: Layer, size: tuple[int, ...]) -> tuple[str, dict[str, Any]
         return (f"{name}.vec", settings) if known else None
     name = {"linear": "upsample_bilinear2d", "cubic": "upsample_bicubic2d"}[method]
     alpha = -0.5 if smooth else -0.75
+    if layer.hyperparameters.get("exclude_outside", smooth) != smooth:
+        return None
     if coordinates not in {"half_pixel", "align_corners"} or (method == "cubic" and layer["cubic_alpha"] != alpha):
         return None
     name = f"_{name}_aa" if smooth else name
