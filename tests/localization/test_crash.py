@@ -38,11 +38,17 @@ MESSAGES = [
     ),
     (f"KeyError: 'onnx::Conv_542'\n{NODE_BEFORE}", ("missing_tensor", "Conv", "", "onnx::Conv_542", "")),
     (
-        f"NotImplementedError: Dynamic bounds\nKeyError: ''\n{NODE_BEFORE.replace('conv.py', 'clip.py')}    bound = found['x']\n"
+        f"NotImplementedError: Dynamic bounds\n{NODE_BEFORE.replace('conv.py', 'clip.py')}    bound = found['x']\n"
         "KeyError: 'x'\nThe above exception was the direct cause of the following exception:\n"
         f"{NODE_BEFORE.replace('conv.py', 'clip.py')}    raise NotImplementedError('Dynamic bounds') from exc\n",
         ("unsupported_attribute", "Clip", "", "", ""),
     ),
+    (
+        "Exception: Unimplemented nodes\n │  relu[torch](a)\nUnimplemented nodes:\nReplay[x](a)\n │   I  File \"x\"\n"
+        " │  channel_shuffle[torch.nn.functional](a, 2) -> b",
+        ("unsupported_operator", "channel_shuffle", "", "", ""),
+    ),
+    ("Exception: Unimplemented nodes", ("tool_crash", "", "", "", "")),
     ("KeyError: 'axes'", ("unsupported_operator", "", "", "", "axes")),
     (
         'ConverterError: <unknown>:0: error: loc(callsite(fused["ResizeBicubic:", "up/resize/ResizeBicubic@__inf_1"] '

@@ -50,6 +50,15 @@ def branched(keras: Any) -> Any:
     return lively(keras.Model(picture, [mean, flat], name="branched"))
 
 
+def pooled(keras: Any) -> Any:
+    """A pool, and a convolution of the same size behind it."""
+    layers = keras.layers
+    picture = keras.Input((SIZE, SIZE, 3), name="picture")
+    x = layers.MaxPooling2D(3, 2, name="pool")(layers.Conv2D(6, 3, padding="same", name="stem")(picture))
+    x = layers.Conv2D(4, 3, padding="same", activation="tanh", name="behind")(x)
+    return lively(keras.Model(picture, layers.GlobalAveragePooling2D(name="mean")(x), name="pooled"))
+
+
 def nested(keras: Any) -> Any:
     """A functional model inside of another one."""
     layers = keras.layers

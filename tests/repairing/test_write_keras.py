@@ -14,7 +14,16 @@ import pytest
 
 from convfault.errors import TrustError
 from convfault.relax import evaluate
-from convfault.relax.edits import Edit, Insert, Remove, Rewire, SetHyperparameters, SetOutputs, SetParameters
+from convfault.relax.edits import (
+    Edit,
+    Insert,
+    Remove,
+    Rewire,
+    SetHyperparameters,
+    SetOutputs,
+    SetParameters,
+    Substitute,
+)
 from convfault.relax.graph import Graph, Layer, Parameter
 from convfault.repairing.writers import WRITERS
 from convfault.repairing.writers.change import EditRefusedError
@@ -144,6 +153,44 @@ def test_edits_of_every_sort_mean_in_the_file_what_they_mean_in_the_graph(
     for number, edits in enumerate(every_sort(target.graph)):
         path = written(target, edits, out.with_name(f"out_{number}"))
         assert error(target, edits, path) < 1e-5, edits
+
+
+@pytest.mark.parametrize(("package", "suffix"), FORMS)
+def test_what_reads_a_pool_takes_the_size_that_it_has_now(
+    package: str, suffix: str, make: Callable[..., View], out: Path
+) -> None:
+    target = make(keras_models.pooled, package, suffix)
+    pool, behind = of_kind(target.graph, "max_pool"), of_kind(target.graph, "convolution", 1)
+    (end,) = (target.graph[name] for name in target.graph.readers[behind.id])
+    sides = [(1, 6, 6, layer.shape[3]) for layer in (pool, behind, end)]
+    grown = [
+        SetHyperparameters(pool.id, {"padding": ((0, 1), (0, 1))}, sides[0]),
+        SetHyperparameters(behind.id, {}, sides[1]),
+        SetHyperparameters(end.id, {}, sides[2]),
+    ]
+    assert error(target, grown, written(target, grown, out)) < 1e-5
+
+
+@pytest.mark.parametrize(("package", "suffix"), FORMS)
+@pytest.mark.parametrize(
+    ("kind", "window"),
+    [
+        ("max_pool", {"size": (2, 2), "dilation": (2, 2), "padding": ((0, 1), (1, 0))}),
+        ("average_pool", {"size": (2, 2), "padding": ((0, 0), (0, 0)), "count_padding": True, "divisor": 3}),
+        (
+            "average_pool",
+            {"size": (3, 3), "padding": ((1, 1), (0, 2)), "count_padding": True, "uncounted": ((0, 1), (0, 1))},
+        ),
+    ],
+)
+def test_pools_that_keras_has_no_words_for_are_spelled_out(
+    kind: str, window: dict[str, Any], package: str, suffix: str, make: Callable[..., View], out: Path
+) -> None:
+    target = make(keras_models.branched, package, suffix)
+    pool = of_kind(target.graph, "max_pool")
+    window = {"strides": (2, 2), "dilation": (1, 1), **window}
+    edits = [Substitute(replace(pool, kind=kind, hyperparameters=window))]
+    assert error(target, edits, written(target, edits, out)) < 1e-5
 
 
 def every_sort(graph: Graph) -> list[list[Edit]]:

@@ -165,6 +165,7 @@ WRITABLE: list[tuple[str, dict[str, Any], bool]] = [
     ("average_pool", {**PLAIN, "size": (3, 3), "padding": EVEN, "count_padding": True}, True),
     ("average_pool", {**PLAIN, "size": (3, 3), "padding": NONE, "count_padding": True, "dilation": (2, 2)}, False),
     ("max_pool", {**PLAIN, "size": (3, 3), "padding": ODD}, True),
+    ("max_pool", {"strides": (2, 1), "dilation": (2, 1), "size": (2, 3), "padding": ODD}, True),
     ("softmax", {"axis": 1}, True),
     ("resize", {**ZOOM, "method": "nearest_neighbor", "coordinates": "asymmetric", "rounding": "ceil"}, True),
     ("resize", {**ZOOM, "method": "nearest_neighbor", "coordinates": "asymmetric", "rounding": "floor"}, True),

@@ -74,6 +74,7 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ("bad_name", r"'(?P<node>[^']*)' is not a valid (?:root )?scope name"),
     ("bad_name", r"(?:name|Name)[^\n]{0,40}'(?P<node>[^']+)'[^\n]{0,40}(?:cannot contain|invalid|must match)"),
     (OPERATOR, r"onnx_op_type: (?P<operator>\w+) onnx_op_name: (?P<node>\S+)"),
+    (OPERATOR, r"Unimplemented nodes:[\s\S]*?│ +(?P<operator>[a-z_]\w*)\[torch"),
     (OPERATOR, r"Failed conversion: <(?:built-in method|function|class) '?(?P<operator>[\w.]+)"),
     ("code_in_file", r"holds a Lambda layer '(?P<node>[^']*)'"),
     ("code_in_file", r"[Dd]eserialization of a `?(?P<operator>Lambda)`? layer"),
@@ -81,7 +82,7 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     (
         OPERATOR,
         r"\b[Uu]n(?:supported|known|recognized|implemented) (?:ONNX )?(?:op(?:erator|eration)?|layer|node)"
-        r"(?: type)?s?:? ?[\['\"<(]*(?P<operator>[A-Za-z_][\w.:]*)",
+        r"(?: type)?s?\b:? ?[\['\"<(]*(?P<operator>[A-Za-z_][\w.:]*)",
     ),
     (
         OPERATOR,

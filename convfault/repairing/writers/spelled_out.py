@@ -94,6 +94,41 @@ def _resize(parts: _Parts, source: str, shape: Shape) -> None:
     parts.add("transpose", (resized,), (count, tall, wide, depth), order=(0, 3, 1, 2))
 
 
+def _transposed_convolution(parts: _Parts, source: str, shape: Shape) -> None:
+    """In one group and without dilation: what is left out of the kernel are zeros in it."""
+    layer = parts.layer
+    weights, groups = layer.parameters["weights"].values, int(layer["groups"])
+    (height, width, filters, depth), (down, right) = weights.shape, layer["dilation"]
+    sides = ((height - 1) * down + 1, (width - 1) * right + 1)
+    spread = np.zeros((*sides, filters * groups, depth), np.float32)
+    for group in range(groups):
+        outputs = slice(group * filters, (group + 1) * filters)
+        inputs = slice(group * depth // groups, (group + 1) * depth // groups)
+        spread[::down, ::right, outputs, inputs] = weights[..., inputs]
+    plain = {**layer.hyperparameters, "groups": 1, "dilation": (1, 1)}
+    name = f"{layer.id}/{layer.kind}_{len(parts.made)}"
+    values = {**layer.parameters, "weights": Parameter(spread)}
+    parts.made.append(Layer(name, layer.kind, (source,), layer.shape, layer.dtype, plain, values))
+
+
+def _max_pool(parts: _Parts, source: str, shape: Shape) -> None:
+    """The largest of the pictures that each place in the window sees: what a pool with dilation is."""
+    layer = parts.layer
+    padding = ((0, 0), *layer["padding"], (0, 0))
+    if any(width for pair in padding for width in pair):
+        shape = tuple(side + sum(pair) for side, pair in zip(shape, padding, strict=True))
+        lowest = float(np.finfo(np.float32).min)
+        source = parts.add("pad", (source,), shape, padding=padding, mode="constant", value=lowest)
+    steps, found = (1, *layer["strides"], 1), ""
+    for row in range(layer["size"][0]):
+        for column in range(layer["size"][1]):
+            begin = (0, row * layer["dilation"][0], column * layer["dilation"][1], 0)
+            spans = zip(begin, layer.shape, steps, strict=True)
+            end = (shape[0], *(start + (side - 1) * step + 1 for start, side, step in list(spans)[1:]))
+            seen = parts.add("slice", (source,), layer.shape, begin=begin, end=end, strides=steps)
+            found = parts.add("maximum", (found, seen), layer.shape) if found else seen
+
+
 def _swish(parts: _Parts, source: str, shape: Shape) -> None:
     parts.add("multiply", (source, parts.add("sigmoid", (source,), shape)), shape)
 
@@ -109,9 +144,11 @@ def _square(parts: _Parts, source: str, shape: Shape) -> None:
 
 SPELLINGS: dict[str, Callable[[_Parts, str, Shape], None]] = {
     "hard_swish": _hard_swish,
+    "max_pool": _max_pool,
     "normalize": _normalize,
     "resize": _resize,
     "square": _square,
     "swish": _swish,
+    "transposed_convolution": _transposed_convolution,
     "variance": _variance,
 }

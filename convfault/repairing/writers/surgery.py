@@ -44,13 +44,13 @@ class Surgery:
         self._keep_floats()
         self._patch()
         self._close()
+        self._set_shapes()
         self._move_aside()
         for layer in self.after:
             if layer.id in self.anew:
                 self._compute(layer)
         self._connect()
         set_outputs(self)
-        self._set_shapes()
         if self.document.structural:
             self.document.prune(self.spared)
             self.document.sort()
@@ -284,6 +284,7 @@ class Surgery:
         return self.document.into_form(self.value(now), shape, form, self.native_shape(tensor, old, shape))
 
     def _set_shapes(self) -> None:
+        """Note the sizes of what was patched, before others read it."""
         for layer in self.after:
             if layer.id in self.anew or layer.id not in self.before or layer.kind == "constant":
                 continue

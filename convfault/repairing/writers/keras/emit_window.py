@@ -14,6 +14,7 @@ from convfault.repairing.writers.keras.graft import with_weights
 from convfault.repairing.writers.keras.resize import resizing
 from convfault.repairing.writers.keras.window import LOWEST, padded, padding_of
 from convfault.repairing.writers.resizing import picks
+from convfault.repairing.writers.shares import plain_pool
 from convfault.repairing.writers.tflite.window import NO_PADS
 
 Shapes = Sequence[tuple[int, ...]]
@@ -78,13 +79,16 @@ def transposed_convolution(document: KerasDocument, layer: Layer, shapes: Shapes
 def pool(name: str) -> Emitter:
     def make(document: KerasDocument, layer: Layer, shapes: Shapes) -> Callable[..., Any]:
         size = (shapes[0][1], shapes[0][2])
+        layer, factor = plain_pool(layer, size)
         padding, pairs = padding_of(layer, size)
         options = {"pool_size": _pair(layer["size"]), "strides": _pair(layer["strides"]), "padding": padding}
         made = getattr(document.file.library.layers, name)(**options, data_format=LAST)
         before = padded(document, pairs, LOWEST if layer.kind == "max_pool" else 0.0)
-        if layer.kind == "max_pool" or layer["count_padding"] or pairs == NO_PADS:
+        if layer.kind == "average_pool" and not layer["count_padding"] and pairs != NO_PADS:
+            factor = _share(layer, size)
+        if factor is None:
             return lambda tensor: made(before(tensor))
-        share = _share(layer, size)
+        share = np.broadcast_to(factor, (1, *layer.shape[1:3], 1)) if factor.ndim else factor
         library = document.file.library
         if document.file.old:
             import tensorflow as tf

@@ -22,8 +22,6 @@ def padding_of(layer: Layer, size: tuple[int, int]) -> tuple[str, Pads]:
     """``same`` or ``valid``, and what must be padded before. Raises ``Refusal``."""
     if layer.kind != "convolution" and tuple(layer.hyperparameters.get("dilation", (1, 1))) != (1, 1):
         raise Refusal("Keras' pools have no dilation")
-    if layer.hyperparameters.get("divisor") is not None or layer.hyperparameters.get("uncounted") is not None:
-        raise Refusal("Keras' average pool has no divisor of its own")
     (top, bottom), (left, right) = layer["padding"]
     pairs: Pads = ((int(top), int(bottom)), (int(left), int(right)))
     found = native_padding(layer, size)
@@ -40,6 +38,10 @@ def set_window(document: KerasDocument, node: Node, own: list[Node], after: Laye
 
     ``own`` are the calls that belong to it: padding before it is changed, or no longer read.
     """
+    own_count = any(after.hyperparameters.get(name) is not None for name in ("divisor", "uncounted"))
+    dilated = after.kind != "convolution" and tuple(after.hyperparameters.get("dilation", (1, 1))) != (1, 1)
+    if own_count or dilated:
+        return False
     name, pairs = padding_of(after, (source[1], source[2]))
     if pairs != NO_PADS and after.kind != "convolution":
         return False
