@@ -3,13 +3,16 @@
 Two questions are asked of every suspect. Undone alone: how far is the target still off? And the other way round, left
 in alone while all others are undone: how far off is the answer then? The second tells the faults that mask each other,
 where undoing either alone changes nothing or makes it worse.
+
+A third one is asked of those that stand together: with all of them left in alone, is anything off at all? Two converters
+may say one function so differently that parts of it correspond and differ, each of which alone would be a fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,7 +71,7 @@ def measured(case: Case, suspects: Sequence[Suspect], step: Callable[[int], None
     for number in range(len(suspects)):
         each.append(trials.effect(number))
         step(number + 1)
-    return Effects(tuple(each), trials.before, trials.left, trials.count)
+    return Effects(tuple(trials.together(suspects, each)), trials.before, trials.left, trials.count)
 
 
 class _Trials:
@@ -118,10 +121,45 @@ class _Trials:
             return Effect(self.before)
         alone = applied(self.graph, [self.edits[number]])
         after = deviation(answers(alone, resumed(self.graph, self.values, alone)), self.expected, self.limits)
-        others = applied(self.graph, [edit for place, edit in enumerate(self.edits) if place != number])
+        return Effect(self.before, after, self._caused({number}))
+
+    def _caused(self, group: Collection[int]) -> Deviation:
+        """How far off the answers are with these alone left in, from those with none."""
+        others = applied(self.graph, [edit for place, edit in enumerate(self.edits) if place not in group])
         found = answers(others, resumed(self.mended, self.mended_values, others))
-        mended = answers(self.mended, self.mended_values)
-        return Effect(self.before, after, deviation(found, mended, self.limits, by_name=False))
+        return deviation(found, answers(self.mended, self.mended_values), self.limits, by_name=False)
+
+
+    def together(self, suspects: Sequence[Suspect], effects: Sequence[Effect]) -> list[Effect]:
+        """The effects, where several that stand together cause nothing each with what they cause together."""
+        found = list(effects)
+        matter = {number for number, effect in enumerate(found) if effect.caused and not nothing(effect.caused)}
+        if nothing(self.before):
+            return [replace(effect, caused=self.before) if effect.caused else effect for effect in found]
+        for group in self._groups(suspects):
+            if len(group) > 1 and not matter.isdisjoint(group):
+                joint = self._caused(group)
+                for number in group & matter if nothing(joint) else ():
+                    found[number] = replace(found[number], caused=joint)
+        return found
+
+    def _groups(self, suspects: Sequence[Suspect]) -> list[set[int]]:
+        """Those whose layers read each other, or one that reads or is read by both."""
+        import networkx
+
+        near = networkx.Graph()
+        for number in range(len(suspects)):
+            edit, target = self.edits[number], suspects[number].target
+            own = {*(edit.changed if edit else ()), *([target] if target else [])} & {layer.id for layer in self.graph}
+            around = {name for layer in own for name in (*self.graph[layer].inputs, *self.graph.readers[layer])}
+            near.add_node(number)
+            near.add_edges_from((number, f"layer {name}") for name in own | around)
+        return [{item for item in group if isinstance(item, int)} for group in networkx.connected_components(near)]
+
+
+def nothing(found: Deviation) -> bool:
+    """Whether no answer is off by more than the tolerance, nor would be on pictures that leave no layer saturated."""
+    return found.latent is not None and found.latent <= 1 and not found.top1_disagreement
 
 
 REFUSALS = (ConvfaultError, ValueError, IndexError, KeyError)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from convfault.fault import Fault
 from convfault.localization.case import Case, Subject
-from convfault.localization.effect import Effect, Effects
+from convfault.localization.effect import Effect, Effects, nothing
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Layer
 from convfault.relax.imported import Origin
@@ -17,6 +17,10 @@ ARRANGING = frozenset({"PAD", "PADV2", "MIRRORPAD", "MIRROR_PAD", "TRANSPOSE", "
     "EXPANDDIMS", "EXPAND_DIMS", "SPACETOBATCHND", "SPACE_TO_BATCH_ND", "BATCHTOSPACEND", "BATCH_TO_SPACE_ND"
 }  # fmt: skip
 """Operators of any format that a linear layer may have taken in with what it computes."""
+
+
+OF_GRAPHS = frozenset({"parameters", "hyperparameters", "graph"})
+"""Kinds whose effect the graphs' own answers show; runtimes and tools answer for themselves."""
 
 
 def ranked(case: Case, suspects: Sequence[Suspect], effects: Effects) -> list[Fault]:
@@ -57,23 +61,19 @@ def alone(suspect: Suspect) -> Fault:
 def harmless(case: Case, suspect: Suspect, effect: Effect) -> bool:
     """Whether leaving the suspect in changes no answer by more than the tolerance and no label, nor undoing it.
 
-    Nor would it on pictures of which the model is less certain.
+    Nor would it on pictures of which the model is less certain. What cannot be undone, and so not be measured alone, is
+    harmless where nothing at all is off.
     """
     if suspect.edit is None or effect.caused is None or effect.after is None:
-        return False
+        return suspect.kind in OF_GRAPHS and nothing(effect.before)
     gain = effect.before.max_abs_error - effect.after.max_abs_error
-    return (
-        effect.caused.latent is not None
-        and effect.caused.latent <= 1
-        and not effect.caused.top1_disagreement
-        and not gain > case.tolerance
-    )
+    return nothing(effect.caused) and not gain > case.tolerance
 
 
 def _weight(case: Case, suspect: Suspect, effect: Effect) -> tuple[float, ...]:
     """What to sort by: the smaller, the worse."""
     if effect.caused is None:  # cannot be undone, hence not be measured: behind the measured, before the harmless
-        return (0.5, -suspect.confidence, 0.0)
+        return (1.0 if harmless(case, suspect, effect) else 0.5, -suspect.confidence, 0.0)
     return (
         float(harmless(case, suspect, effect)),
         -(effect.caused.top1_disagreement or 0.0),

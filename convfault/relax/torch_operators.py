@@ -93,6 +93,18 @@ def _by(build: Callable[[Any, Any, dict[str, Any]], Any]) -> Operator:
     return convert
 
 
+def log_sum_exp(importer: Any, node: Any) -> Any:
+    """As ONNX defines it, so that both have one form; TVM looks for infinities, too."""
+    from tvm import relax
+
+    found, emit, value = arguments_of(node), importer.block_builder.emit, value_of(importer, node)
+    axes = [found["dim"]] if isinstance(found["dim"], int) else list(found["dim"])
+    most = emit(relax.op.max(value, axes, True))
+    total = emit(relax.op.sum(emit(relax.op.exp(emit(relax.op.subtract(value, most)))), axes, True))
+    whole = emit(relax.op.add(emit(relax.op.log(total)), most))
+    return whole if found["keepdim"] else emit(relax.op.squeeze(whole, axes))
+
+
 def stack(importer: Any, node: Any) -> Any:
     """TVM has an operator for it that other formats do not."""
     found, builder = arguments_of(node), importer.block_builder
@@ -238,6 +250,7 @@ OPERATORS: dict[str, Operator] = {
     "instance_norm.default": instance_norm,
     "layer_norm.default": layer_norm,
     "log_sigmoid.default": _by(lambda at, value, found: expressions.log_sigmoid(value)),
+    "logsumexp.default": log_sum_exp,
     "mish.default": _by(lambda at, value, found: expressions.mish(value)),
     "narrow.default": _by(_narrow),
     "pixel_shuffle.default": _by(

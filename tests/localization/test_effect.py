@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,21 @@ def test_faults_that_mask_each_other_are_both_found() -> None:
     found = measured(case, wrong)
     assert found.left.max_abs_error == 0
     assert not any(fault.harmless for fault in ranked(case, wrong, found))
+
+
+@pytest.mark.parametrize(("back", "harmless"), [(0.5, True), (0.4, False)])
+def test_differences_that_make_up_for_each_other_are_harmless_together(back: float, harmless: bool) -> None:
+    """Twice as much before a clip at zero, and half as much behind it: another way to say the same."""
+    source = network()
+    half = source.with_parameters("convolution_2", weights=weights(source) * np.float32(back))
+    bias = source["convolution_1"].parameters["bias"].values
+    twice = {"weights": 2 * weights(source, layer="convolution_1"), "bias": 2 * bias}
+    case = case_of(source, half.with_parameters("convolution_1", **twice))
+    differing = [("convolution_1", "weights"), ("convolution_1", "bias"), ("convolution_2", "weights")]
+    suspects = [suspect(layer, name, source) for layer, name in differing]
+    suspects.append(replace(suspects[0], edit=None))
+    found = ranked(case, suspects, measured(case, suspects))
+    assert [fault.harmless for fault in found] == [harmless] * 4
 
 
 def test_the_worse_fault_ranks_first() -> None:

@@ -65,6 +65,7 @@ def torch_functions() -> dict[str, Function]:
             x, torch.arange(8.0), torch.arange(1.0, 9.0), use_input_stats=False, eps=0.3
         ),
         "less than no padding": lambda x: functional.pad(x, (-1, 2, -2, -3), value=0.5),
+        "logarithm of a sum": lambda x: x - torch.logsumexp(x, 1, keepdim=True) + torch.logsumexp(x, (2, 3)).mean(),
         "remainders": lambda x: torch.fmod(x, 0.3) + torch.remainder(x, 0.7) + torch.trunc(x * 3),
     }
 
@@ -75,6 +76,7 @@ def torch_functions() -> dict[str, Function]:
         "spread", "spread and mean", "other sizes", "extremes", "largest", "response", "product by letters",
         "summed by letters", "attention", "nearest by centres", "circle", "turned", "unequal parts", "one row of many",
         "filled", "moved axis", "normalized each", "normalized by statistics", "less than no padding", "remainders",
+        "logarithm of a sum",
     ],
 )  # fmt: skip
 def test_torch_operators_mean_the_same(name: str, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -384,3 +386,29 @@ def test_a_transpose_that_is_moved_on_is_still_called_as_in_the_file() -> None:
     assert found[moved.inputs[0]].kind == "tanh"
     assert location(moved) == "turned"
     assert "turned" in native_names(moved)
+
+
+def gathered(places: Any) -> Graph:
+    """Channels first of all, picked by known places, and moved back."""
+    sketch, count = Sketch(1, 6, 5, 4), len(places)
+    x = sketch.layer("transpose", sketch.layer("tanh", sketch.source, (1, 6, 5, 4)), (4, 1, 6, 5), order=(3, 0, 1, 2))
+    known = sketch.add("constant", (), (count, 1), {}, {"values": Parameter(np.array(places))}).id
+    x = sketch.layer("gather_nd", (x, known), (count, 1, 6, 5), batch_dims=0)
+    x = sketch.layer("transpose", x, (1, 6, 5, count), order=(1, 2, 3, 0))
+    return sketch.ending(sketch.layer("sigmoid", x, (1, 6, 5, count)))
+
+
+def test_a_gathering_of_channels_takes_them() -> None:
+    graph = simplified(gathered([[3], [0], [2]]))
+    assert kinds(graph) == ["tanh", "constant", "take", "sigmoid"]
+    assert only(graph, "take")["axis"] == 3
+
+
+@pytest.mark.parametrize(
+    ("condition", "left"), [([1, 1, 1, 1], ["tanh"]), ([1, 0, 1, 1], ["constant", "tanh", "sigmoid", "where"])]
+)
+def test_a_choice_that_is_the_same_everywhere_is_none(condition: list[int], left: list[str]) -> None:
+    sketch, shape = Sketch(1, 6, 5, 4), (1, 6, 5, 4)
+    branches = [sketch.layer(kind, sketch.source, shape) for kind in ("tanh", "sigmoid")]
+    graph = sketch.ending(sketch.layer("where", (sketch.constant(condition), *branches), shape))
+    assert sorted(kinds(simplified(graph))) == sorted(left)

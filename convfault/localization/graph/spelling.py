@@ -33,6 +33,7 @@ from convfault.relax.graph import Array
 KERNELS = 1e-4
 """Relative difference of two runtimes' kernels on one operator: a native value against a computed one."""
 
+UNCOMPUTABLE = (UsageError, UnknownNameError, ShapeError, KeyError, IndexError)
 FEW = 2
 """Rows that are computed first: most regions that differ do so on any picture."""
 
@@ -107,12 +108,19 @@ class Spelling:
 
     def _difference(self, region: Region, opened: frozenset[str], places: Sequence[Place]) -> float:
         try:
-            few = self._compared(region, opened, places, FEW)
-            return few if few > 0 else self._compared(region, opened, places, None)
-        except (UsageError, UnknownNameError, ShapeError, KeyError, IndexError):
+            few = self._compared(region, opened, places, slice(FEW))
+            return few if few > 0 else self._compared(region, opened, places, slice(None))
+        except UNCOMPUTABLE:
+            return self._one_by_one(region, opened, places)
+
+    def _one_by_one(self, region: Region, opened: frozenset[str], places: Sequence[Place]) -> float:
+        """The same for layers that move the axis of pictures, and so know one picture at a time only."""
+        try:
+            return max(self._compared(region, opened, places, slice(row, row + 1)) for row in range(FEW))
+        except UNCOMPUTABLE:
             return np.inf
 
-    def _compared(self, region: Region, opened: frozenset[str], places: Sequence[Place], rows: int | None) -> float:
+    def _compared(self, region: Region, opened: frozenset[str], places: Sequence[Place], rows: slice) -> float:
         worst = 0.0
         plain, shaken = self._fed(rows), self._fed(rows, shaken=True)
         for place in places:
@@ -123,14 +131,14 @@ class Spelling:
             worst = max(worst, relative_error(expected, actual, noise))
         return worst
 
-    def _expected(self, place: Place, rows: int | None) -> Array:
+    def _expected(self, place: Place, rows: slice) -> Array:
         """The source's value there, in the target's order of channels."""
         if isinstance(place, Match):
-            return arranged(self.values[place.source][:rows], place.order)
+            return arranged(self.values[place.source][rows], place.order)
         if place.expected is None:
             raise UsageError("the source reads nothing there")
         match = self.pairing.to_target.get(place.expected)
-        return arranged(self.values[place.expected][:rows], None if match is None else match.order)
+        return arranged(self.values[place.expected][rows], None if match is None else match.order)
 
     def _actual(self, region: Region, opened: frozenset[str], place: Place, known: Lookup) -> Array:
         """The target's value there, from the source's values before the region."""
@@ -149,7 +157,7 @@ class Spelling:
             return computed(self.target, [name], known, opened)[name]
         return self.values[self.source[match.source].inputs[index]]
 
-    def _fed(self, rows: int | None, shaken: bool = False) -> Lookup:
+    def _fed(self, rows: slice, shaken: bool = False) -> Lookup:
         """The source's values as those of the target's matched layers."""
         rng = np.random.default_rng(0)
 
@@ -157,7 +165,7 @@ class Spelling:
             match = self.pairing.to_source.get(name)
             if match is None:
                 return None
-            value = arranged(self.values[match.source][:rows], match.order)
+            value = arranged(self.values[match.source][rows], match.order)
             if not shaken or value.dtype.kind != "f":
                 return value
             signs = rng.integers(0, 2, value.shape, np.int8) * 2 - 1
@@ -177,7 +185,7 @@ class Spelling:
             try:
                 actual = computed(self.target, [slot.actual], self._watched)[slot.actual]
                 wanted = computed(self.source, [slot.expected], self._native_of)[slot.expected]
-            except (UsageError, UnknownNameError, ShapeError, KeyError, IndexError):
+            except UNCOMPUTABLE:
                 return None
             worst = max(worst, relative_error(wanted, actual, KERNELS * size(wanted)))
         return worst

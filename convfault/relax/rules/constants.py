@@ -81,6 +81,16 @@ def merge_equal(draft: Draft, layer: Layer) -> str | None:
     return None
 
 
+def choose_branch(draft: Draft, layer: Layer) -> str | None:
+    """A choice that is the same everywhere is one of the two: what an exporter leaves of a question about a constant."""
+    condition = draft.layers[layer.inputs[0]]
+    if condition.kind != "constant":
+        return None
+    choices = np.unique(condition.parameters["values"].values.astype(bool))
+    chosen = draft.layers[layer.inputs[1 if choices[0] else 2]] if choices.size == 1 else None
+    return chosen.id if chosen is not None and chosen.shape == layer.shape else None
+
+
 IDENTITIES = frozenset(
     {
         "cast",
@@ -101,4 +111,5 @@ RULES = (
     Rule("fold_constants", frozenset(), fold_constants),
     Rule("drop_identities", IDENTITIES, drop_identities),
     Rule("merge_equal", frozenset(), merge_equal),
+    Rule("choose_branch", frozenset({"where"}), choose_branch),
 )

@@ -169,6 +169,17 @@ def take_to_slice(draft: Draft, layer: Layer) -> Layer | None:
     return replace(layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=late)
 
 
+def gathering_to_take(draft: Draft, layer: Layer) -> Layer | None:
+    """A gathering by known places of the first axis picks these."""
+    places = draft.layers[layer.inputs[1]]
+    if places.kind != "constant" or places.shape[-1:] != (1,) or layer.hyperparameters.get("batch_dims"):
+        return None
+    parameter = places.parameters["values"]
+    flat = {"values": replace(parameter, values=parameter.values[..., 0])}
+    known = draft.add("constant", (), places.shape[:-1], {}, flat, places.native, places.dtype)
+    return replace(layer, kind="take", inputs=(layer.inputs[0], known.id), hyperparameters={"axis": 0})
+
+
 def take_everything(draft: Draft, layer: Layer) -> Layer | None:
     """Taking every value of a row in its order is a reshape: torch's exporter spells a strided view so."""
     source, indices = (draft.layers[name] for name in layer.inputs)
@@ -181,6 +192,7 @@ def take_everything(draft: Draft, layer: Layer) -> Layer | None:
 
 
 RULES = (
+    Rule("gathering_to_take", frozenset({"gather_nd"}), gathering_to_take),
     Rule("take_everything", frozenset({"take"}), take_everything),
     Rule("take_to_slice", frozenset({"take"}), take_to_slice),
     Rule("merge_reshapes", frozenset({"reshape"}), merge_reshapes),
