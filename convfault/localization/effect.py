@@ -4,8 +4,8 @@ Two questions are asked of every suspect. Undone alone: how far is the target st
 in alone while all others are undone: how far off is the answer then? The second tells the faults that mask each other,
 where undoing either alone changes nothing or makes it worse.
 
-A third one is asked of those that stand together: with all of them left in alone, is anything off at all? Two converters
-may say one function so differently that parts of it correspond and differ, each of which alone would be a fault.
+A third one is asked of those that stand together: with all of them left in alone, is anything off at all? Two
+converters may say one function so differently that parts of it correspond and differ, and each looks like a fault.
 """
 
 from __future__ import annotations

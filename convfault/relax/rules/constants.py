@@ -82,7 +82,7 @@ def merge_equal(draft: Draft, layer: Layer) -> str | None:
 
 
 def choose_branch(draft: Draft, layer: Layer) -> str | None:
-    """A choice that is the same everywhere is one of the two: what an exporter leaves of a question about a constant."""
+    """A choice that is the same everywhere is one of the two: what exporters leave of a question about a constant."""
     condition = draft.layers[layer.inputs[0]]
     if condition.kind != "constant":
         return None
