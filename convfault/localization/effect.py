@@ -129,7 +129,6 @@ class _Trials:
         found = answers(others, resumed(self.mended, self.mended_values, others))
         return deviation(found, answers(self.mended, self.mended_values), self.limits, by_name=False)
 
-
     def together(self, suspects: Sequence[Suspect], effects: Sequence[Effect]) -> list[Effect]:
         """The effects, where several that stand together cause nothing each with what they cause together."""
         found = list(effects)
