@@ -13,13 +13,14 @@ from convfault.relax.draft import Draft, apply
 from convfault.relax.extract import extract
 from convfault.relax.graph import Graph
 from convfault.relax.imported import Encoding, Imported
+from convfault.relax.pictures import kept_apart
 from convfault.relax.rounding import as_stored
 from convfault.relax.rules import COMBINE, RECOGNIZE, SIMPLIFY
 
 
 def canonical(imported: Imported) -> Graph:
     """The normal form of an imported model."""
-    return normalized(extract(imported))
+    return normalized(kept_apart(extract(imported)))
 
 
 def normalized(graph: Graph) -> Graph:

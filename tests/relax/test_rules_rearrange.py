@@ -48,6 +48,16 @@ def test_a_channel_shuffle_is_the_same_with_channels_first_and_last() -> None:
     assert kinds(last) == ["tanh", "sigmoid", "reshape", "transpose", "reshape"]
 
 
+def test_rows_turned_before_an_axis_of_one_keep_one_form() -> None:
+    """Whether a transpose or a reshape puts an axis of one in its place must not be asked for ever."""
+    sketch = start()
+    x = sketch.layer("reshape", sketch.source, (1, HEIGHT * WIDTH, DEPTH))
+    x = sketch.layer("transpose", x, (1, DEPTH, HEIGHT * WIDTH), order=(0, 2, 1))
+    x = sketch.layer("reshape", x, (1, 1, DEPTH, HEIGHT * WIDTH))
+    graph = simplified(sketch.ending(sketch.layer("sigmoid", x, (1, 1, DEPTH, HEIGHT * WIDTH))))
+    assert [kind for kind in kinds(graph) if kind == "transpose"] == ["transpose"]
+
+
 def test_a_channel_shuffle_with_other_groups_is_another_one() -> None:
     last, first = simplified(shuffle_last(2)), simplified(shuffle_first(4))
     assert len(paired(last, first)) < len(last)

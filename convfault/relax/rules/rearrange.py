@@ -116,7 +116,8 @@ def canonical(shape: tuple[int, ...], chain: Sequence[Move]) -> list[Move] | Non
         return None
     result, axes = chain[-1].shape, factors.axes[1:]
     straight = _runs(factors, axes)
-    if len(result) == 4 and _cost(straight)[1]:
+    turns = len(result) == 4 and axes[0] and (axes[1] or axes[2])  # more than axes of size 1, which are only reshaped
+    if turns and _cost(straight)[1]:
         last = _runs(factors, [axes[1], axes[2], axes[0]])
         if _cost(last) <= _cost(straight):
             found = _spelled(shape, factors, last, (result[0], *result[2:], result[1]))

@@ -1,0 +1,84 @@
+"""Keeps pictures apart where a model moves their axis from the front or does away with it.
+
+Everywhere else in convfault the first axis of a value that depends on the pictures counts them: layers are evaluated on
+several at once. Attention as torch writes it has (places, pictures, channels) and, of all heads, (pictures * heads,
+...). A graph of one picture tells both by a first axis that is not one. Such a stretch is computed with one more axis in
+front: what a layer computes of one picture is computed of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from convfault.relax import kinds
+from convfault.relax.draft import Draft
+from convfault.relax.graph import Graph, Layer, Native
+
+Shift = Callable[[Any], Any]
+SHIFTS: Mapping[str, Shift] = {
+    "axis": lambda axis: axis + 1 if axis is not None and axis >= 0 else axis,
+    "axes": lambda axes: tuple(axis + 1 if axis >= 0 else axis for axis in axes),
+    "order": lambda order: (0, *(axis + 1 for axis in order)),
+    "begin": lambda begin: (0, *begin),
+    "end": lambda end: (1, *end),
+    "strides": lambda strides: (1, *strides),
+    "padding": lambda padding: ((0, 0), *padding),
+    "repeats": lambda repeats: (1, *repeats),
+}
+"""Hyperparameter → what it is behind one more axis."""
+
+BROADCASTING = kinds.BINARY | {"where"}
+FITTING = (
+    kinds.POINTWISE
+    | BROADCASTING
+    | kinds.REDUCTIONS
+    | {"softmax", "log_softmax", "concat", "take", "topk", "sort", "argsort", "argmax", "argmin", "gather_elements"}
+    | {"normalize", "transpose", "slice", "pad", "tile", "reshape", "broadcast", "matmul", "affine", "dense"}
+)
+"""Kinds that compute of each picture what they computed of one, with their hyperparameters shifted."""
+
+
+def kept_apart(graph: Graph) -> Graph:
+    """The graph of one picture with every stretch that has lost the axis of pictures behind an axis of its own.
+
+    As it is where there is no such stretch, or where one has a layer that fixes the number of its axes.
+    """
+    if any(graph[name].shape[:1] != (1,) for name in graph.inputs):
+        return graph
+    fed = graph.descendants(set(graph.inputs))
+    without = {layer.id for layer in graph if layer.id in fed and layer.shape[:1] != (1,)}
+    touched = [layer for layer in graph if layer.id in without or not without.isdisjoint(layer.inputs)]
+    if not touched or any(layer.kind not in FITTING or layer.shape == () for layer in touched):
+        return graph
+    if any(layer.kind == "take" and layer.inputs[1] in fed for layer in touched):
+        return graph
+    draft, apart = Draft.of(graph), dict[str, str]()
+    for layer in touched:
+        inputs = [_input(draft, layer, name, apart, fed) for name in layer.inputs]
+        values = {
+            name: SHIFTS[name](value) if name in SHIFTS else value for name, value in layer.hyperparameters.items()
+        }
+        shape, native = (1, *layer.shape), Native(operators=layer.native.operators)
+        if layer.id in without:
+            draft.put(replace(layer, inputs=tuple(inputs), shape=shape, hyperparameters=values, native=native))
+            apart[layer.id] = layer.id
+            continue
+        each = draft.add(layer.kind, inputs, shape, values, layer.parameters, native, layer.dtype, layer.details)
+        shown = Native(layer.native.tensor, layer.native.permutation)
+        draft.put(Layer(layer.id, "reshape", (each.id,), layer.shape, layer.dtype, native=shown))
+    return draft.graph(encodings=graph.encodings, unsupported=graph.unsupported)
+
+
+def _input(draft: Draft, layer: Layer, name: str, apart: dict[str, str], fed: set[str]) -> str:
+    """What the layer reads, with the axis in front where it depends on the pictures."""
+    if name not in fed:
+        return name
+    source = draft.layers[name]
+    inner = source.shape[1:] if name in apart else source.shape
+    rank = len(layer.shape) if layer.kind in BROADCASTING else len(inner)
+    shape = (1, *(1,) * (rank - len(inner)), *inner)
+    if name in apart and shape == source.shape:
+        return name
+    return draft.add("reshape", (name,), shape, dtype=source.dtype).id
