@@ -144,16 +144,21 @@ class _Trials:
 
     def _groups(self, suspects: Sequence[Suspect]) -> list[set[int]]:
         """Those whose layers read each other, or one that reads or is read by both."""
-        import networkx
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
 
-        near = networkx.Graph()
-        for number in range(len(suspects)):
-            edit, target = self.edits[number], suspects[number].target
-            own = {*(edit.changed if edit else ()), *([target] if target else [])} & {layer.id for layer in self.graph}
+        places = {layer.id: len(suspects) + place for place, layer in enumerate(self.graph)}
+        pairs: list[tuple[int, int]] = []
+        for number, suspect in enumerate(suspects):
+            edit = self.edits[number]
+            own = {*(edit.changed if edit else ()), *([suspect.target] if suspect.target else [])} & places.keys()
             around = {name for layer in own for name in (*self.graph[layer].inputs, *self.graph.readers[layer])}
-            near.add_node(number)
-            near.add_edges_from((number, f"layer {name}") for name in own | around)
-        return [{item for item in group if isinstance(item, int)} for group in networkx.connected_components(near)]
+            pairs += [(number, places[name]) for name in own | around]
+        count = len(suspects) + len(places)
+        rows, columns = np.asarray(pairs, np.int64).reshape(-1, 2).T
+        near = coo_array((np.ones(len(pairs), np.int8), (rows, columns)), (count, count))
+        labels = connected_components(near, directed=False)[1][: len(suspects)]
+        return [set(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels)]
 
 
 def nothing(found: Deviation) -> bool:

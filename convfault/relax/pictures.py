@@ -2,8 +2,8 @@
 
 Everywhere else in convfault the first axis of a value that depends on the pictures counts them: layers are evaluated on
 several at once. Attention as torch writes it has (places, pictures, channels) and, of all heads, (pictures * heads,
-...). A graph of one picture tells both by a first axis that is not one. Such a stretch is computed with one more axis in
-front: what a layer computes of one picture is computed of each.
+...). A graph of one picture tells both by a first axis that is not one. Such a stretch is computed with one more axis
+in front: what a layer computes of one picture is computed of each.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("tvm")
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from convfault.relax import evaluate
 from convfault.relax.canonical import canonical
@@ -63,10 +65,7 @@ def sketched(kind: str) -> Graph:
     """A layer of this kind on columns that came to the front, and went back."""
     sketch = Sketch(1, 6, 5, 4)
     x = sketch.layer("transpose", sketch.source, (5, 6, 1, 4), order=(2, 1, 0, 3))
-    if kind == "convolution":
-        x = sketch.convolution(x, filters=4)
-    else:
-        x = sketch.layer(kind, x, (5, 6, 1, 4))
+    x = sketch.convolution(x, filters=4) if kind == "convolution" else sketch.layer(kind, x, (5, 6, 1, 4))
     return sketch.graph_of(sketch.layer("transpose", x, (1, 6, 5, 4), order=(2, 1, 0, 3)))
 
 
