@@ -14,8 +14,9 @@ import numpy as np
 
 from convfault.errors import UsageError
 from convfault.relax.onnx_windows import pad_explicitly
+from convfault.repairing.onnx_draft import LOWEST
 from convfault.repairing.onnx_values import attributes_of, constants_of, shapes_of
-from convfault.repairing.simpler_onnx import LOWEST, RARE, USUAL, spellings
+from convfault.repairing.simpler_onnx import RARE, USUAL, spellings
 
 STANDARD = frozenset({"", "ai.onnx"})
 PADDED = frozenset({"AveragePool", "Conv", "ConvTranspose", "MaxPool"})
