@@ -101,6 +101,18 @@ def test_depth_and_space_are_moved_by_transposes(mode: str) -> None:
     assert_same(before, after)
 
 
+def test_constants_among_the_nodes_stay_where_they_are() -> None:
+    number = onnx.numpy_helper.from_array(np.float32([0.5]))
+    nodes = [
+        onnx.helper.make_node("Constant", [], ["half"], "half", value=number),
+        onnx.helper.make_node("Sum", ["x", "half", "half"], ["y"], "sum"),
+    ]
+    before = model(nodes)
+    after = simpler("Sum", before)
+    assert kinds(after) == ["Constant", "Add", "Add"]
+    assert_same(before, after)
+
+
 def test_a_split_becomes_slices() -> None:
     nodes = [
         onnx.helper.make_node("Split", ["x"], ["a", "b"], "split", axis=2, num_outputs=2),
