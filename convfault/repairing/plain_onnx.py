@@ -19,7 +19,6 @@ from convfault.repairing.onnx_values import attributes_of, constants_of, shapes_
 from convfault.repairing.simpler_onnx import RARE, USUAL, spellings
 
 STANDARD = frozenset({"", "ai.onnx"})
-PADDED = frozenset({"AveragePool", "Conv", "ConvTranspose", "MaxPool"})
 LARGEST = 2**31 - 2**20
 """Bytes of a protobuf message: larger models have their weights beside them, which these rewritings do not move."""
 
@@ -82,16 +81,25 @@ def explicit_paddings(model: Any) -> Any:
     return found
 
 
+def even_pools(model: Any) -> Any:
+    """With an operator of its own for what an average pool pads on one edge more than on the other."""
+    return _with_even(model, frozenset({"AveragePool"}))
+
+
 def even_windows(model: Any) -> Any:
-    """With an operator of its own for what a window pads (or leaves out) on one edge more than on the other."""
+    """The same for convolutions and largest values, and for what a transposed convolution leaves out."""
+    return _with_even(model, frozenset({"Conv", "ConvTranspose", "MaxPool"}))
+
+
+def _with_even(model: Any, padded: frozenset[str]) -> Any:
     import onnx
 
     found = onnx.ModelProto()
     found.CopyFrom(model)
     shapes = shapes_of(model)
-    nodes = [part for node in model.graph.node for part in _even(node, shapes, found.graph)]
+    parts = [_even(node, shapes, found.graph) if node.op_type in padded else [node] for node in model.graph.node]
     del found.graph.node[:]
-    found.graph.node.extend(nodes)
+    found.graph.node.extend(part for nodes in parts for part in nodes)
     return found
 
 
@@ -162,16 +170,17 @@ SPELLINGS: Mapping[str, Callable[[Any], Any]] = {
     "a batch of one": of_one_picture,
     "constants folded": folded,
     "paddings in numbers": explicit_paddings,
-    "windows padded by an operator of their own": even_windows,
+    "pools padded by an operator of their own": even_pools,
     "output paddings as less padding": trimmed,
     "opset 17": of_opset(17),
     "opset 13": of_opset(13),
+    "windows padded by an operator of their own": even_windows,
     **spellings(RARE),
     **spellings(USUAL),
 }
 """Words for what is done, and what does it: takes and gives a ``ModelProto``."""
 
-_SINGLE, *_PLAIN, _NEWER, _OLDER = list(SPELLINGS)[:7]
+_SINGLE, *_PLAIN, _NEWER, _OLDER, _EVEN = list(SPELLINGS)[:8]
 _RARE, _USUAL = tuple(spellings(RARE)), tuple(spellings(USUAL))
 TRIALS: tuple[tuple[str, ...], ...] = (
     (_PLAIN[0],),
@@ -180,6 +189,7 @@ TRIALS: tuple[tuple[str, ...], ...] = (
     (*_RARE, *_PLAIN),
     (*_RARE, *_PLAIN, _NEWER),
     (*_PLAIN, _NEWER, _OLDER),
+    (*_PLAIN, _EVEN, _NEWER),
     (*_RARE, *_USUAL, *_PLAIN, _NEWER),
     (*_RARE, *_USUAL, *_PLAIN, _NEWER, _OLDER),
     (_SINGLE, *_PLAIN, _NEWER),
@@ -230,7 +240,7 @@ def _even(node: Any, shapes: Mapping[str, Any], graph: Any) -> Iterator[Any]:
     half = len(pads) // 2
     sides = shapes.get(node.input[0], ())[2:] if node.input else ()
     known = not attributes.get("ceil_mode") and len(sides) == half and all(sides) and len(node.output) == 1
-    if node.op_type not in PADDED or pads[:half] == pads[half:] or not known:
+    if pads[:half] == pads[half:] or not known:
         yield node
         return
     name = node.name or node.output[0]
@@ -248,8 +258,8 @@ def _even(node: Any, shapes: Mapping[str, Any], graph: Any) -> Iterator[Any]:
         yield onnx.helper.make_node("Slice", [whole, starts, ends, axes], [result], f"{name}/slice")
         return
     padded, amounts = f"{node.output[0]}/padded", constant("pads", [0, 0, *pads[:half], 0, 0, *pads[half:]])
-    value = constant("value", np.float32(LOWEST if node.op_type == "MaxPool" else 0))
-    yield onnx.helper.make_node("Pad", [node.input[0], amounts, value], [padded], f"{name}/pad", mode="constant")
+    fill = [constant("value", np.float32(LOWEST))] if node.op_type == "MaxPool" else []
+    yield onnx.helper.make_node("Pad", [node.input[0], amounts, *fill], [padded], f"{name}/pad", mode="constant")
     shared = node.op_type == "AveragePool" and not attributes.get("count_include_pad")
     output, inputs = whole if shared else result, [padded, *node.input[1:]]
     yield onnx.helper.make_node(node.op_type, inputs, [output], name, **kept)

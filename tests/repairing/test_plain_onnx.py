@@ -14,6 +14,7 @@ from convfault.errors import UsageError
 from convfault.repairing import plain_onnx, unfused_onnx
 from convfault.repairing.plain_onnx import (
     SPELLINGS,
+    even_pools,
     even_windows,
     explicit_paddings,
     folded,
@@ -88,9 +89,27 @@ def test_pools_that_pad_one_edge_more_are_padded_by_an_operator_of_their_own(
 ) -> None:
     kernel_shape = [side + 1 for side in kernel_shape]  # onnxruntime wants less padding than kernel
     made = one("AveragePool", kernel_shape=kernel_shape, strides=strides, pads=pads, count_include_pad=counted)
-    plain = even_windows(made)
+    plain = even_pools(made)
     even = pads[:2] == pads[2:]
     assert kinds(plain) == (["AveragePool"] if even else ["Pad", "AveragePool"] + ["Mul"] * (not counted))
+    assert_same(made, plain)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [
+        ("MaxPool", {"kernel_shape": [2, 3], "pads": [0, 1, 1, 0]}),
+        ("Conv", {"pads": [0, 1, 1, 0], "strides": [2, 1]}),
+        ("ConvTranspose", {"pads": [0, 1, 1, 0], "strides": [2, 1]}),
+    ],
+)
+def test_windows_that_pad_one_edge_more_are_padded_by_an_operator_of_their_own(
+    kind: str, attributes: dict[str, Any]
+) -> None:
+    weights = np.random.default_rng(2).standard_normal((3, 3, 3, 3)).astype(np.float32)
+    made = one(kind, *([] if kind == "MaxPool" else ["w"]), arrays={"w": weights}, **attributes)
+    plain = even_windows(made)
+    assert "pads" not in {item.name for node in plain.graph.node if node.op_type == kind for item in node.attribute}
     assert_same(made, plain)
 
 
@@ -150,7 +169,7 @@ def test_operators_that_only_gained_types_are_taken_over() -> None:
 
 def test_plain_words_stay_as_they_are() -> None:
     made = one("AveragePool", kernel_shape=[2, 2], pads=[1, 1, 1, 1], opset=13)
-    for rewrite in (explicit_paddings, even_windows, of_opset(17)):
+    for rewrite in (explicit_paddings, even_pools, even_windows, of_opset(17)):
         assert rewrite(made) == made
 
 
