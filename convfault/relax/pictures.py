@@ -43,7 +43,8 @@ FITTING = (
 def kept_apart(graph: Graph) -> Graph:
     """The graph of one picture with every stretch that has lost the axis of pictures behind an axis of its own.
 
-    As it is where there is no such stretch, or where one has a layer that fixes the number of its axes.
+    As it is where there is no such stretch, or where one has a layer that fixes the number of its axes, or reduces over
+    the pictures.
     """
     if any(graph[name].shape[:1] != (1,) for name in graph.inputs):
         return graph
@@ -54,6 +55,8 @@ def kept_apart(graph: Graph) -> Graph:
         return graph
     if any(layer.kind == "take" and layer.inputs[1] in fed for layer in touched):
         return graph
+    if any(layer.kind in kinds.REDUCTIONS and without.isdisjoint(layer.inputs) for layer in touched):
+        return graph  # over the pictures themselves: a fault rather than another order
     draft, apart = Draft.of(graph), dict[str, str]()
     for layer in touched:
         inputs = [_input(draft, layer, name, apart, fed) for name in layer.inputs]

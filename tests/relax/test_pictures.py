@@ -43,7 +43,6 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "merged with channels": lambda x: x.reshape(-1, 6, 5).cumsum(1).reshape(-1, 8, 6, 5).mean(1),
     "rows of all pictures": lambda x: x.permute(0, 2, 3, 1).reshape(-1, 8).softmax(1).reshape(-1, 6, 5, 8)[:, 1:],
     "stacked": lambda x: torch.cat([x.transpose(0, 1), x.transpose(0, 1)[:2]]).transpose(0, 1).amax((2, 3)),
-    "without pictures": lambda x: x.sum((0, 2)) * torch.arange(5.0),
     "with a row for each": lambda x: (x.transpose(0, 1) + torch.arange(8.0).reshape(8, 1, 1, 1)).transpose(0, 1),
 }
 
@@ -82,4 +81,11 @@ def test_a_layer_with_a_window_in_such_a_stretch_leaves_all_as_it_is() -> None:
 def test_a_model_that_keeps_its_pictures_in_front_stays_as_it_is() -> None:
     sketch = Sketch(1, 6, 5, 4)
     graph = sketch.graph_of(sketch.layer("tanh", sketch.source, (1, 6, 5, 4)))
+    assert kept_apart(graph) is graph
+
+
+def test_a_model_that_reduces_over_its_pictures_stays_as_it_is() -> None:
+    sketch = Sketch(1, 6, 5, 4)
+    x = sketch.layer("mean", sketch.source, (6, 4), axes=(0, 2), keepdims=False)
+    graph = sketch.graph_of(sketch.layer("tanh", x, (6, 4)))
     assert kept_apart(graph) is graph
