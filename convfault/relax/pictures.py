@@ -40,6 +40,9 @@ FITTING = (
 """Kinds that compute of each picture what they computed of one, with their hyperparameters shifted."""
 
 
+MATRIX = 2
+
+
 def kept_apart(graph: Graph) -> Graph:
     """The graph of one picture with every stretch that has lost the axis of pictures behind an axis of its own.
 
@@ -51,7 +54,9 @@ def kept_apart(graph: Graph) -> Graph:
     fed = graph.descendants(set(graph.inputs))
     without = {layer.id for layer in graph if layer.id in fed and layer.shape[:1] != (1,)}
     touched = [layer for layer in graph if layer.id in without or not without.isdisjoint(layer.inputs)]
-    if not touched or any(layer.kind not in FITTING or layer.shape == () for layer in touched):
+    if not touched or any(layer.kind not in FITTING for layer in touched):
+        return graph
+    if any(len(layer.shape) < MATRIX for layer in touched):  # a single picture's row: the axis was merely left out
         return graph
     if any(layer.kind == "take" and layer.inputs[1] in fed for layer in touched):
         return graph

@@ -89,3 +89,11 @@ def test_a_model_that_reduces_over_its_pictures_stays_as_it_is() -> None:
     x = sketch.layer("mean", sketch.source, (6, 4), axes=(0, 2), keepdims=False)
     graph = sketch.graph_of(sketch.layer("tanh", x, (6, 4)))
     assert kept_apart(graph) is graph
+
+
+def test_a_row_from_which_the_axis_was_left_out_stays_as_it_is() -> None:
+    """As TFLite squeezes a picture's features before a dense layer."""
+    sketch = Sketch(1, 6, 5, 4)
+    x = sketch.layer("reshape", sketch.layer("mean", sketch.source, (1, 4), axes=(1, 2), keepdims=False), (4,))
+    graph = sketch.graph_of(sketch.layer("reshape", sketch.layer("tanh", x, (4,)), (1, 4)))
+    assert kept_apart(graph) is graph
