@@ -41,6 +41,10 @@ FITTING = (
 
 
 MATRIX = 2
+"""Axes that a value must have to show whether one of them is that of the pictures."""
+
+OF_ONE_RANK = frozenset({"concat", "gather_elements"})
+"""Kinds whose inputs, constants too, must have as many axes as each other."""
 
 
 def kept_apart(graph: Graph) -> Graph:
@@ -80,8 +84,8 @@ def kept_apart(graph: Graph) -> Graph:
 
 
 def _input(draft: Draft, layer: Layer, name: str, apart: dict[str, str], fed: set[str]) -> str:
-    """What the layer reads, with the axis in front where it depends on the pictures."""
-    if name not in fed:
+    """What the layer reads, with the axis in front where it depends on the pictures, or must look as if it did."""
+    if name not in fed and layer.kind not in OF_ONE_RANK:
         return name
     source = draft.layers[name]
     inner = source.shape[1:] if name in apart else source.shape

@@ -43,6 +43,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "merged with channels": lambda x: x.reshape(-1, 6, 5).cumsum(1).reshape(-1, 8, 6, 5).mean(1),
     "rows of all pictures": lambda x: x.permute(0, 2, 3, 1).reshape(-1, 8).softmax(1).reshape(-1, 6, 5, 8)[:, 1:],
     "stacked": lambda x: torch.cat([x.transpose(0, 1), x.transpose(0, 1)[:2]]).transpose(0, 1).amax((2, 3)),
+    "behind a token": lambda x: torch.cat([torch.ones(1, 1, 8), x.flatten(2).permute(2, 0, 1)]).permute(1, 2, 0) * 2,
     "with a row for each": lambda x: (x.transpose(0, 1) + torch.arange(8.0).reshape(8, 1, 1, 1)).transpose(0, 1),
 }
 
