@@ -204,6 +204,13 @@ def _broadcast(layer: Layer, inputs: Sequence[Array]) -> Array:
     return np.broadcast_to(inputs[0], shape)
 
 
+def _concat(layer: Layer, inputs: Sequence[Array]) -> Array:
+    """Along an axis; a constant is joined to every picture."""
+    count = max(len(values) for values in inputs) if layer["axis"] else 0
+    same = [np.broadcast_to(v, (count, *v.shape[1:])) if count and len(v) == 1 else v for v in inputs]
+    return np.concatenate(same, axis=layer["axis"])
+
+
 def _along(layer: Layer, values: Array, shape: tuple[int, ...]) -> Array:
     """A scale or zero point, one for all or one each along the layer's axis, as it broadcasts against ``shape``."""
     if values.size == 1:
@@ -285,7 +292,7 @@ OPERATIONS: dict[str, Operation] = {
     "broadcast": _broadcast,
     "cast": lambda layer, inputs: inputs[0].astype(layer["to"]),
     "clip": _clip,
-    "concat": lambda layer, inputs: np.concatenate(inputs, axis=layer["axis"]),
+    "concat": _concat,
     "constant": _constant,
     "dequantize": _dequantize,
     "elu": _elu,
