@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     Tensors = Mapping[str, npt.NDArray[Any]]
 
 
+ROUNDOFFS: Mapping[str, int] = {"float16": 2**11, "bfloat16": 2**14}
+"""How much more a model that computes in a coarser type is perturbed: a quarter of what the roundoff grows by, since
+kernels for such types still sum in float32."""
+
+
 @dataclass(frozen=True)
 class Perturbation:
     """Multiply every floating-point weight by ``1 + relative * z``, z from a seeded standard normal.
@@ -38,15 +43,19 @@ class Perturbation:
     relative: float = 2.0**-19
     seed: int = 0
 
-    def apply(self, weights: npt.NDArray[Any], index: int) -> npt.NDArray[Any]:
-        """The perturbed copy of weight number ``index``; integer arrays come back as they are."""
+    def apply(self, weights: npt.NDArray[Any], index: int, precision: str = "float32") -> npt.NDArray[Any]:
+        """The perturbed copy of weight number ``index``; integer arrays come back as they are.
+
+        ``relative`` is for a model that computes in float32, and grows with the roundoff of another ``precision``.
+        """
         import numpy as np
 
         if not np.issubdtype(weights.dtype, np.floating):
             return weights
         generator = np.random.default_rng((self.seed, index))
-        noise = generator.standard_normal(weights.shape, dtype=np.float32) * np.float32(self.relative)
-        if weights.dtype.itemsize >= 4:
+        relative = np.float32(self.relative * ROUNDOFFS.get(precision, 1))
+        noise = generator.standard_normal(weights.shape, dtype=np.float32) * relative
+        if weights.dtype.itemsize >= 4 or precision == weights.dtype.name:
             return np.asarray(weights * (1 + noise), dtype=weights.dtype)
         # float16 cannot hold the noise, and rounding to nearest would lose all of it: round at random, which keeps
         # its mean (a few weights move by one step).

@@ -169,14 +169,26 @@ def _perturb(graph: Any, perturbation: Perturbation) -> None:
     """Change the floating-point Const nodes of a GraphDef in place; single numbers are bounds and factors, and stay."""
     import tensorflow as tf
 
+    precision = _precision(graph)
     kept = {reference.partition(":")[0] for node in _nodes(graph) if node.op in SHAPING for reference in node.input}
     for index, node in enumerate(_nodes(graph)):
         if node.op != "Const" or node.name in kept or not tf.as_dtype(node.attr["dtype"].type).is_floating:
             continue
         values = tf.make_ndarray(node.attr["value"].tensor)
-        changed = perturbation.apply(values, index) if values.size > 1 else values
+        changed = perturbation.apply(values, index, precision) if values.size > 1 else values
         if changed is not values:
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(changed))
+
+
+def _precision(graph: Any) -> str:
+    """The coarsest type that an operator computes in."""
+    import tensorflow as tf
+
+    types = {node.attr["T"].type for node in _nodes(graph) if "T" in node.attr and node.op != "Identity"}
+    for kind in (tf.bfloat16, tf.float16):
+        if kind.as_datatype_enum in types:
+            return str(kind.name)
+    return "float32"
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

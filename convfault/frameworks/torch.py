@@ -200,7 +200,8 @@ def _prepared(module: Any, perturbation: Perturbation | None) -> Any:
                 values = (
                     tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
                 )  # numpy has none
-                tensor.copy_(torch.from_numpy(perturbation.apply(values.numpy(), index)))
+                precision = str(tensor.dtype).removeprefix("torch.")
+                tensor.copy_(torch.from_numpy(perturbation.apply(values.numpy(), index, precision)))
             if tensor.ndim == 4:
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     return module

@@ -20,7 +20,9 @@ from convfault.native import keras_2
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Change = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
+    Change = Callable[[npt.NDArray[Any], int, str], npt.NDArray[Any]]
+
+SINGLE, COARSE = "float32", ("bfloat16", "float16")
 
 EXECUTING = {
     "Lambda": "a Lambda layer, whose Python code is stored in the file",
@@ -34,9 +36,10 @@ EXECUTING = {
 def load(model: Model, change: Change | None = None) -> Any:
     """The ``Model`` of ``keras`` or ``tf_keras``, not compiled.
 
-    ``change(weights, index)`` gives other values for an array of weights: a perturbation. Raises ``TrustError`` when
-    the file would execute code and is not trusted, ``FormatError`` when it holds no model or a class that Keras lacks,
-    ``ModuleNotFoundError`` without the package, and whatever Keras raises over a damaged file.
+    ``change(weights, index, precision)`` gives other values for an array of weights: a perturbation, of a model that
+    computes in that precision. Raises ``TrustError`` when the file would execute code and is not trusted,
+    ``FormatError`` when it holds no model or a class that Keras lacks, ``ModuleNotFoundError`` without the package,
+    and whatever Keras raises over a damaged file.
     """
     library = package(model)
     configuration = _configuration(model)
@@ -45,14 +48,21 @@ def load(model: Model, change: Change | None = None) -> Any:
         _refuse_code(model, configuration)
         if is_keras_2(library):
             keras_2.refuse_unknown(model, configuration, library)
-    changed = change or (lambda values, index: values)
-    constants = keras_2.Constants(changed) if is_keras_2(library) else None
+    changed = change or (lambda values, index, precision: values)
+    alike = keras_2.Constants(lambda values, index: changed(values, index, SINGLE))
+    constants = alike if is_keras_2(library) else None
     network = _loaded(model, library, configuration, constants)
     if change is not None:
         first = constants.count if constants is not None else 0
         for index, variable in enumerate(network.variables, start=first):
-            variable.assign(change(variable.numpy(), index))
+            variable.assign(change(variable.numpy(), index, precision(network)))
     return network
+
+
+def precision(network: Any) -> str:
+    """The coarsest type that a layer computes in: the policy ``mixed_float16`` computes in half precision."""
+    found = {str(layer.compute_dtype) for layer in network._flatten_layers()}
+    return next((name for name in COARSE if name in found), SINGLE)
 
 
 def package(model: Model) -> Any:

@@ -87,7 +87,7 @@ def evaluate(layer: Layer, inputs: Sequence[Array]) -> Array:
         with np.errstate(all="ignore"):
             found = operation(layer, inputs)
             return found if layer.rounding is None else rounded(found, layer.rounding)
-    except (ValueError, RuntimeError) as error:  # numpy's and torch's refusals
+    except (ValueError, IndexError, RuntimeError) as error:  # numpy's and torch's refusals
         shapes = ", ".join(str(value.shape) for value in inputs)
         raise ShapeError(f"layer {layer.id} ({layer.kind}) cannot take {shapes}: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from convfault.model import Model
 from convfault.native import keras_files
 from convfault.native.keras_layers import recording
 from convfault.relax.graphdef import FrozenGraph, import_graph
-from convfault.relax.imported import Imported, import_around
+from convfault.relax.imported import Encoding, Imported, import_around
+from convfault.relax.rounding import HALF
+from convfault.relax.tensorflow_half import half_values, widen
 
 
 def import_saved_model(model: Model, batch: int) -> Imported:
@@ -141,8 +144,27 @@ def fix_shapes(definition: Any, batch: int) -> None:
 def _import(frozen: FrozenGraph, batch: int) -> Imported:
     import tensorflow as tf
 
+    def opened() -> Any:
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.import_graph_def(frozen.definition, name="")
+        return graph
+
     fix_shapes(frozen.definition, batch)
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(frozen.definition, name="")
-    return import_around(lambda refused: import_graph(graph, frozen, refused))
+    graph = opened()
+    half, copies = half_values(graph), widen(frozen.definition)
+    if copies is None:
+        return import_around(lambda refused: import_graph(graph, frozen, refused))
+    named = {copy: frozen.variables.get(constant, f"{constant}:0") for copy, constant in copies.items()}
+    single, wide = replace(frozen, variables={**frozen.variables, **named}), opened()
+    imported = import_around(lambda refused: import_graph(wide, single, refused))
+    constants = {single.variables.get(name.partition(":")[0]) for name in half if name.partition(":")[0] in copies}
+    rounded = {id(imported.names[name]) for name in half if name in imported.names}
+    return replace(
+        imported,
+        encodings={
+            name: Encoding(name, HALF, (1.0,), (0,), 0, name in constants)
+            for name, value in imported.names.items()
+            if name in constants or id(value) in rounded
+        },
+    )

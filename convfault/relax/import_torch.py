@@ -11,15 +11,16 @@ from convfault.errors import ShapeError, TrustError
 from convfault.model import Model, TensorSpec
 from convfault.native import torch_archive, torch_function, torch_names
 from convfault.relax import known_torch
-from convfault.relax.imported import Imported, Origin, UnsupportedOperator, import_around
+from convfault.relax.imported import Encoding, Imported, Origin, UnsupportedOperator, import_around
+from convfault.relax.rounding import HALF
+from convfault.relax.torch_half import widen
 from convfault.relax.torch_importer import importer_class, tensors_of, type_of
 from convfault.relax.torch_nodes import static_shape
 
 
 def import_exported(model: Model, batch: int) -> Imported:
     """Import a ``.pt2``; native names are those of the exported graph's nodes, and of parameters in the state dict."""
-    program = torch_archive.load(model)
-    return import_around(lambda refused: _attempt(program, batch, refused))
+    return _imported(torch_archive.load(model), batch)
 
 
 def import_function(model: Model, batch: int) -> Imported:
@@ -30,8 +31,14 @@ def import_function(model: Model, batch: int) -> Imported:
         raise TrustError(f"{model.path} executes code: pass --trust if you trust it")
     module = torch_function.load(model)
     examples = tuple(torch_function.example(spec).to(getattr(torch, spec.dtype)) for spec in _inputs(model, batch))
-    program = torch.export.export(module, examples)
-    return import_around(lambda refused: _attempt(program, batch, refused))
+    return _imported(torch.export.export(module, examples), batch)
+
+
+def _imported(program: Any, batch: int) -> Imported:
+    native = torch_names.node_names(program.graph)
+    half = [native.get(name, name) for name in widen(program)]
+    imported = import_around(lambda refused: _attempt(program, batch, refused))
+    return replace(imported, encodings={name: Encoding(name, HALF, (1.0,), (0,), 0, False) for name in half})
 
 
 def _inputs(model: Model, batch: int) -> tuple[TensorSpec, ...]:

@@ -118,6 +118,7 @@ TITLES: Mapping[str, str] = {
     "worse_hop": "a later step of the conversion",
     "resources": "out of time or memory",
     "tool_crash": "the tool crashed",
+    "unsupported_type": "type of numbers not supported",
     "bad_file": "model file not readable for the tool",
     "bad_name": "name not allowed",
     "bad_shape": "shapes do not fit",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from convfault.relax.import_tensorflow import frozen_definition
+from convfault.relax.tensorflow_half import widen
 
 Spelled = Callable[[Any], Any]
 """The plainer computation, from the operator's first input."""
@@ -35,8 +36,8 @@ def run(path: str, out: str, words: list[str]) -> list[str]:
     definition = frozen_definition(function)
     done = []
     for word in words:
-        changed = False
-        for node in [each for each in definition.node if each.op in SPELLINGS[word]]:
+        changed = word == SINGLE and widen(definition) is not None
+        for node in [each for each in definition.node if each.op in SPELLINGS.get(word, ())]:
             changed |= _replaced(definition, node, SPELLINGS[word][node.op])
         if changed:
             done.append(word)
@@ -166,10 +167,16 @@ def _save(definition: Any, function: Any, out: str) -> None:
     )  # a signature's inputs and outputs stand in their names' order
     order = dict(zip(sorted(function.structured_outputs), (each.name for each in function.outputs), strict=True))
 
+    types = {node.name: node.attr["dtype"].type for node in definition.node if node.op == "Placeholder"}
+    wanted = [each.dtype for each in function.outputs]
+
     def serve(**given: Any) -> dict[str, Any]:
-        table = {tensor.name: given[key] for tensor, key in zip(tensors, keys, strict=True)}
+        table = {
+            tensor.name: tf.cast(given[key], types.get(tensor.op.name, tensor.dtype))
+            for tensor, key in zip(tensors, keys, strict=True)
+        }
         found = tf.graph_util.import_graph_def(definition, table, list(order.values()), name="")
-        return dict(zip(order, found, strict=True))
+        return dict(zip(order, map(tf.cast, found, wanted), strict=True))
 
     made = tf.function(serve, autograph=False).get_concrete_function(
         **{key: tf.TensorSpec(tensor.shape, tensor.dtype, name=key) for tensor, key in zip(tensors, keys, strict=True)}
@@ -263,5 +270,8 @@ SPELLINGS: Mapping[str, Mapping[str, Callable[[Any], Spelled | None]]] = {
 }
 """Words for what is done, and by type of operator what does it; None: not this one."""
 
-TRIALS: Sequence[Sequence[str]] = (*((word,) for word in SPELLINGS), tuple(SPELLINGS))
+SINGLE = "computing in float32"
+"""The word for making a model of half precision (Keras' ``mixed_float16``) single precision."""
+
+TRIALS: Sequence[Sequence[str]] = ((SINGLE,), *((word,) for word in SPELLINGS), (SINGLE, *SPELLINGS))
 """What is tried: one alone leaves the most as it was."""

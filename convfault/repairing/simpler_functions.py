@@ -71,7 +71,9 @@ def _scaled(draft: Draft, value: str, shape: Sequence[int]) -> str:
     return value
 
 
-def instance_norm(draft: Draft) -> str:
+def instance_norm(draft: Draft) -> str | None:
+    if not draft.rank:
+        return None
     axes = range(2, draft.rank)
     value = _normalized(draft, draft.x, axes, float(draft.attributes.get("epsilon", 1e-5)))
     return _scaled(draft, value, [1, -1, *(1 for _ in axes)])
@@ -102,7 +104,9 @@ def layer_norm(draft: Draft) -> str | None:
 
 def batch_norm(draft: Draft) -> str | None:
     scale, shift, mean, variance = (draft.given(place) for place in (1, 2, 3, 4))
-    if scale is None or shift is None or mean is None or variance is None or draft.attributes.get("training_mode"):
+    if scale is None or shift is None or mean is None or variance is None:
+        return None
+    if not draft.rank or draft.attributes.get("training_mode"):
         return None
     factor = scale / np.sqrt(variance + draft.attributes.get("epsilon", 1e-5))
     shape = [1, -1, *(1 for _ in range(2, draft.rank))]

@@ -85,8 +85,9 @@ def _gathered(draft: Draft, indices: Mapping[int, Array]) -> str | None:
 def mirrored(draft: Draft) -> str | None:
     """A padding with pixels of the picture picks those."""
     mode, amounts, sides = draft.attributes.get("mode", b"constant").decode(), draft.given(1), draft.sides()
-    mode = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}.get(mode, "")
-    if not mode or amounts is None or sides is None or len(draft.node.input) > 3 or amounts.min() < 0:
+    if mode not in {"reflect", "edge", "wrap"} or amounts is None or sides is None:
+        return None
+    if len(draft.node.input) > 3 or amounts.min() < 0:
         return None
     pairs = amounts.reshape(2, -1).T
     if pairs[0].any() or len(pairs) != len(sides) + 1:

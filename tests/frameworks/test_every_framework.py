@@ -203,6 +203,16 @@ def test_perturbation_of_float16_keeps_its_mean_by_random_rounding() -> None:
     assert 0 < np.mean(steps != 0) < 0.02
 
 
+def test_a_model_of_coarser_precision_is_perturbed_by_more() -> None:
+    weights = np.full(10_000, 0.75, np.float32)
+    single, half, brain = (
+        float(np.std(Perturbation(2.0**-22).apply(weights, 0, name))) for name in ("float32", "float16", "bfloat16")
+    )
+    np.testing.assert_allclose([half / single, brain / single], [2.0**11, 2.0**14], rtol=0.1)
+    stored = Perturbation(2.0**-22).apply(weights.astype(np.float16), 0, "float16")
+    np.testing.assert_allclose(np.std(stored.astype(np.float32)), half, rtol=0.1)
+
+
 def test_perturbation_leaves_integers_alone() -> None:
     weights = np.arange(5, dtype=np.int8)
     assert Perturbation().apply(weights, 0) is weights

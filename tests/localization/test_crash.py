@@ -55,6 +55,17 @@ MESSAGES = [
         "at x)): 'tf.ResizeBicubic' op is neither a custom op nor a flex op",
         ("unsupported_operator", "ResizeBicubic", "", "up/resize/ResizeBicubic", ""),
     ),
+    *(
+        (
+            "error: 'tf.Conv2D' op is neither a custom op nor a flex op\n"
+            f'%24 = "tf.Conv2D"(%23, %0) <{{dilations = [1, 1]}}> {{}} : (tensor<?x8x8x3x{kind}>, tensor<3x{kind}>)',
+            (cause, "Conv2D", "", "", attribute),
+        )
+        for kind, cause, attribute in (
+            ("f16", "unsupported_type", "float16"),
+            ("f32", "unsupported_operator", ""),
+        )
+    ),
     (
         "error: failed to legalize operation 'tfl.fully_connected' that was explicitly marked illegal",
         ("unsupported_operator", "tfl.fully_connected", "", "", ""),

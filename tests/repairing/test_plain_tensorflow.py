@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from convfault.repairing import plain_tensorflow
-from convfault.repairing.plain_tensorflow import SPELLINGS
+from convfault.repairing.plain_tensorflow import SINGLE, SPELLINGS
 
 Function = Callable[[Any], Any]
 
@@ -131,3 +131,39 @@ def test_several_inputs_and_outputs_keep_their_names(tmp_path: Path) -> None:
     assert found.keys() == expected.keys()
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_half_precision_is_said_in_single_with_the_same_inputs_and_outputs(tmp_path: Path, kind: str) -> None:
+    import tensorflow as tf
+
+    kernel = tf.Variable(tf.random.stateless_normal((3, 3, 4, 8), (0, 1)))
+
+    def half(x: Any) -> Any:
+        small = tf.nn.relu(tf.nn.conv2d(tf.cast(x, kind), tf.cast(kernel, kind), 1, "SAME"))
+        return tf.cast(small, tf.float32)
+
+    class Network(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = kernel
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 6, 4), kind, name="picture")])
+        def serve(self, picture: Any) -> Any:
+            return {"answer": half(picture)}
+
+    network, source, out = Network(), tmp_path / "source", tmp_path / "plain"
+    tf.saved_model.save(network, str(source), signatures=network.serve)
+    assert plain_tensorflow.run(str(source), str(out), [SINGLE]) == [SINGLE]
+    pictures = tf.cast(tf.random.stateless_normal((3, 8, 6, 4), (2, 3)), kind)
+    expected, found = answers(source, pictures), answers(out, pictures)
+    assert found.dtype == expected.dtype
+    unit = {"float16": 2.0**-11, "bfloat16": 2.0**-8}[kind]
+    assert 0 < np.abs(found - expected).max() < 4 * unit * np.abs(expected).max()
+    assert tf.lite.TFLiteConverter.from_saved_model(str(out)).convert()
+
+
+def test_single_precision_needs_no_other_words(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    assert plain_tensorflow.run(str(saved(tf.nn.relu, tmp_path / "s")), str(tmp_path / "plain"), [SINGLE]) == []

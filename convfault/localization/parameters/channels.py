@@ -41,9 +41,9 @@ def order_of(source: Layer, target: Layer) -> Order | None:
     if figures[0] is None or figures[1] is None or figures[0].shape != figures[1].shape:
         return None
     middle, spread = np.median(figures[0], axis=0), figures[0].std(0)
-    if not np.all(np.isfinite(figures[1])) or not np.any(spread > 0):
-        return None
     told = spread > 1e-9 * np.abs(middle)
+    if not np.all(np.isfinite(figures[1])) or not np.any(told):
+        return None
     a, b = (((item - middle) / np.where(told, spread, 1))[:, told] for item in figures)
     if np.abs(np.sort(a, axis=0) - np.sort(b, axis=0)).mean() > SORTED:
         return None

@@ -33,6 +33,12 @@ CAUSES: Mapping[str, Mapping[str, str]] = {
         "example": "onnx2torch: auto_pad SAME_UPPER",
         "repair": "write the setting out (pads in numbers), or take another tool",
     },
+    "unsupported_type": {
+        "finds": "the tool knows the operator, but not for numbers of this type",
+        "arises": "training in mixed precision leaves float16 in the model, which many runtimes do not compute in",
+        "example": "TFLiteConverter: tf.Conv2D of Keras' policy mixed_float16",
+        "repair": "make the model compute in float32 before converting (in Keras, its layers with the policy float32)",
+    },
     "missing_tensor": {
         "finds": "the tool looks for a tensor by a name, in a place where it is not",
         "arises": "weights behind Identity nodes, shared or renamed",
@@ -164,7 +170,7 @@ def _sentence(name: str, record: Mapping[str, Any], blame: Blame, shrunk: Shrunk
     if blame.operator:
         parts.append(f"operator {blame.operator_text}" + (f", node '{blame.node}'" if blame.node else ""))
     if blame.attribute:
-        parts.append(f"attribute {blame.attribute}")
+        parts.append(f"{'type' if blame.cause == 'unsupported_type' else 'attribute'} {blame.attribute}")
     if blame.stage:
         parts.append(f"in {blame.stage}")
     if record.get("message") and blame.cause in {"tool_crash", "unsupported_attribute"}:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 OPERATOR, ATTRIBUTE, TENSOR = "unsupported_operator", "unsupported_attribute", "missing_tensor"
+TYPES = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
+"""MLIR's names of types that few runtimes compute in."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,19 @@ def read(message: str, log: str = "") -> Blame:
         blame = replace(blame, cause=ATTRIBUTE, node="")
     if blame.cause == TENSOR and blame.attribute:  # an attribute that newer versions of the operator take as an input
         blame = replace(blame, cause=OPERATOR)
+    if blame.cause == OPERATOR and (kind := _type(blame.operator, text)):
+        blame = replace(blame, cause="unsupported_type", attribute=kind)
     if blame.cause == "bad_name":  # whatever the operator
         return replace(blame, attribute="name")
     if place and not blame.operator:
         blame = replace(blame, operator=place.group(1))
     return blame if blame.operator or not handler else replace(blame, operator=handler, supposed=True)
+
+
+def _type(operator: str, text: str) -> str:
+    """The unusual type of what an operator reads where MLIR prints it: ``"tf.Relu"(%1) : (tensor<?x8xf16>) -> ...``."""
+    found = re.search(rf'"tfl?\.{re.escape(operator)}"\([^)]*\)[^\n]*? : \(tensor<[^>]*?x([a-z]+\d+)>', text)
+    return TYPES.get(found.group(1), "") if found else ""
 
 
 def _matched(cause: str, pattern: str, text: str) -> Blame | None:
