@@ -14,7 +14,10 @@ from convfault.localization.parameters.difference import Difference, rounding_bo
 from convfault.localization.parameters.filters import reordered
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.kinds import LINEAR
+from convfault.relax.rounding import HALF
 
+HALF_ROUNDOFF = 2.0**-11
+"""Relative error of a number in half precision."""
 DEFAULTS = {"bias": 0.0, "shift": 0.0, "scale": 1.0}
 """What a layer without the parameter computes with."""
 Picture = tuple[int, int, int]
@@ -72,7 +75,8 @@ def counterparts(case: Case, match: Match) -> Counterparts | None:
         if name == "weights" and np.array_equal(expected, pair[1]):
             continue
         wanted[name] = expected
-        differences[name] = _difference(case, target, name, (expected, pair[1]))
+        coarse = _is_half(case.source.graph, source, name) and not _is_half(case.target.graph, target, name)
+        differences[name] = _difference(case, target, name, (expected, pair[1]), HALF_ROUNDOFF if coarse else 0.0)
     return Counterparts(match, source, target, differences, wanted, misshapen, _pictures(case.source.graph, source))
 
 
@@ -111,13 +115,21 @@ def _input_order(alignment: Alignment, target: Layer) -> tuple[int, ...] | None:
     return match.order if match is not None else None
 
 
-def _difference(case: Case, target: Layer, name: str, pair: tuple[Array, Array]) -> Difference:
+def _is_half(graph: Graph, layer: Layer, name: str) -> bool:
+    """Whether a parameter is made of constants in half precision."""
+    found = [graph.encodings.get(native) for native in layer.parameters[name].native] if name in layer.parameters else []
+    return any(encoding is not None and encoding.constant and encoding.dtype == HALF for encoding in found)
+
+
+def _difference(case: Case, target: Layer, name: str, pair: tuple[Array, Array], coarse: float) -> Difference:
+    """``coarse``: how far each of the source's values may itself be rounded, relative to it."""
     expected, actual = (_filters_last(target, name, np.atleast_1d(side)) for side in pair)
     weights = target.parameters.get("weights")
     if not np.issubdtype(expected.dtype, np.floating):
         bound = np.zeros(expected.shape[-1:], np.float64)
     else:
         bound = rounding_bound(name, expected, None if weights is None else weights.values)
+        bound = bound + coarse * np.abs(expected.reshape(-1, expected.shape[-1])).max(axis=0, initial=0.0)
     native = target.parameters[name].native if name in target.parameters else ()
     return Difference(name, expected, actual, bound, native, _encoding(case, native, expected))
 

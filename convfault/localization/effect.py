@@ -79,6 +79,8 @@ class _Trials:
         self.graph, self.expected = case.target.graph, answers(case.source.graph, case.source.values)
         self.edits = [usable(suspect.edit, self.graph) for suspect in suspects]
         self.values: Mapping[str, Array] = case.target.values
+        # what is not rounded in the target causes no more than what is left without all the others
+        self.finer = {number for number, suspect in enumerate(suspects) if suspect.cause == "rounding_missing"}
         self.mended, self.mended_values = self._mended()
         pictures = len(self.expected[0].value) if self.expected else 0
         self.count = self._affordable(pictures)
@@ -118,7 +120,7 @@ class _Trials:
 
     def effect(self, number: int) -> Effect:
         if self.edits[number] is None:
-            return Effect(self.before)
+            return Effect(self.before, caused=self.left if number in self.finer and nothing(self.left) else None)
         alone = applied(self.graph, [self.edits[number]])
         after = deviation(answers(alone, resumed(self.graph, self.values, alone)), self.expected, self.limits)
         return Effect(self.before, after, self._caused({number}))

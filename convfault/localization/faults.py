@@ -62,10 +62,11 @@ def harmless(case: Case, suspect: Suspect, effect: Effect) -> bool:
     """Whether leaving the suspect in changes no answer by more than the tolerance and no label, nor undoing it.
 
     Nor would it on pictures of which the model is less certain. What cannot be undone, and so not be measured alone, is
-    harmless where nothing at all is off.
+    harmless where nothing at all is off, or where it is known to cause nothing.
     """
     if suspect.edit is None or effect.caused is None or effect.after is None:
-        return suspect.kind in OF_GRAPHS and nothing(effect.before)
+        caused = effect.caused or effect.before
+        return suspect.kind in OF_GRAPHS and nothing(caused)
     gain = effect.before.max_abs_error - effect.after.max_abs_error
     return nothing(effect.caused) and not gain > case.tolerance
 

@@ -250,6 +250,26 @@ def test_weights_and_the_scale_folded_into_them_may_each_be_rounded_for_itself(s
     assert cured(case, [suspect])
 
 
+@pytest.mark.parametrize(("noise", "causes"), [(0.0, ["int8_rounding"]), (0.01, ["int8_rounding", "noise"])])
+def test_a_bias_follows_the_rounding_of_weights_where_a_shift_before_them_is_folded_in(
+    noise: float, causes: list[str]
+) -> None:
+    kernel, shift = drawn(3, 3, 3, 16, seed=1), np.asarray([-0.5, -0.4, -0.3], np.float32)
+    target_kernel = int8(kernel)
+
+    def stem(values: np.ndarray, more: np.ndarray) -> Graph:
+        sketch = Sketch(1, 8, 8, 3)
+        bias = (values.sum((0, 1)) * shift[:, None]).sum(0) + more
+        graph = sketch.graph_of(sketch.convolution(sketch.source, 16))
+        return graph.with_parameters("convolution_1", weights=values, bias=bias.astype(np.float32))
+
+    source, target = stem(kernel, np.zeros(16)), stem(target_kernel, noise * drawn(16, seed=2))
+    case = case_of(source, target)
+    suspects = examine(case)
+    assert [suspect.cause for suspect in suspects] == causes
+    assert cured(case, suspects)
+
+
 def test_a_transposition_shows_through_quantization() -> None:
     source = network()
     (suspect,) = examine(case_of(source, with_damage(source, lambda v: int8(v.transpose(1, 0, 2, 3)))))

@@ -113,13 +113,21 @@ def findings(pair: Counterparts, origins: Origins) -> dict[str, Finding]:
             or _first(LATER, difference)
             or replacement.noise(difference)
         )
-    return _with_bias({name: finding for name, finding in found.items() if finding is not None})
+    return _with_bias(pair, {name: finding for name, finding in found.items() if finding is not None})
 
 
-def _with_bias(found: dict[str, Finding]) -> dict[str, Finding]:
-    """A bias that nothing explains beside weights scaled channel by channel: a normalization of both has changed."""
+def _with_bias(pair: Counterparts, found: dict[str, Finding]) -> dict[str, Finding]:
+    """A bias that nothing explains may go with the weights, which it is folded with.
+
+    Beside weights scaled channel by channel a normalization of both has changed; beside rounded ones it may be off by
+    what the rounding does to a shift before the layer.
+    """
     weights, bias = found.get("weights"), found.get("bias")
-    if weights is None or bias is None or weights.cause != "channel_scales" or bias.cause not in {"noise", "unrelated"}:
+    if weights is None or bias is None or bias.cause not in {"noise", "unrelated"}:
+        return found
+    if weights.cause.endswith("_rounding") and rounding.carried(pair.differing["weights"], pair.differing["bias"]):
+        return found | {"bias": weights}
+    if weights.cause != "channel_scales":
         return found
     both = replace(weights, phrase=f"{weights.phrase}, and the bias with them, as by another normalization")
     return found | {"weights": both, "bias": both}

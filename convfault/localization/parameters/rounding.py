@@ -17,6 +17,9 @@ LIKELY = (0.28, 0.44)
 FLAT = (0.42, 0.58)
 """Mean over largest error of values rounded to the nearest (uniform: 0.5); noise has about 0.2."""
 
+CARRIED = 0.02
+"""What may be left of a bias' difference that the weights' rounding explains."""
+
 SCATTER = 0.05
 """How far from one the usual factor of the channels may be where a scale folded into them was rounded itself."""
 
@@ -34,6 +37,22 @@ def rounded(difference: Difference) -> Finding | None:
     if grain is None:
         return _half_by_error(difference) or _integer_by_error(difference)
     return None
+
+
+def carried(weights: Difference, bias: Difference) -> bool:
+    """Whether a bias is off only because the weights are rounded: by a shift before the layer, folded into both.
+
+    ``bias + sum of weights * shift`` has one number for each input that all filters share: few beside the filters.
+    """
+    if weights.expected.ndim < 2 or weights.expected.shape[-1:] != bias.expected.shape:
+        return False
+    errors = (weights.actual - weights.expected).astype(np.float64)
+    inputs = errors.reshape(-1, *errors.shape[-2:]).sum(axis=0)  # of every pixel of the window
+    off = (bias.actual - bias.expected).astype(np.float64)
+    if not np.isfinite(inputs).all() or not np.isfinite(off).all() or len(off) < 2 * len(inputs) + 2:
+        return False
+    shift = np.linalg.lstsq(inputs.T, off, rcond=None)[0]
+    return bool(np.linalg.norm(off - shift @ inputs) <= CARRIED * np.linalg.norm(off))
 
 
 def _rounding(difference: Difference, title: str, evidence: Mapping[str, object], confidence: float) -> Finding:
