@@ -117,8 +117,9 @@ def _input_order(alignment: Alignment, target: Layer) -> tuple[int, ...] | None:
 
 def _is_half(graph: Graph, layer: Layer, name: str) -> bool:
     """Whether a parameter is made of constants in half precision."""
-    found = [graph.encodings.get(native) for native in layer.parameters[name].native] if name in layer.parameters else []
-    return any(encoding is not None and encoding.constant and encoding.dtype == HALF for encoding in found)
+    names = layer.parameters[name].native if name in layer.parameters else ()
+    found = [graph.encodings[native] for native in names if native in graph.encodings]
+    return any(encoding.constant and encoding.dtype == HALF for encoding in found)
 
 
 def _difference(case: Case, target: Layer, name: str, pair: tuple[Array, Array], coarse: float) -> Difference:
