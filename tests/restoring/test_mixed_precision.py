@@ -69,9 +69,7 @@ def test_a_fault_of_its_twin_is_told_from_its_own_rounding(source: Path, data: P
     assert [fault.cause for fault in report.faults if not fault.harmless] == ["channels_zeroed"]
 
 
-def test_where_tflite_has_no_half_precision_it_is_converted_in_single(
-    source: Path, data: Path, tmp_path: Path
-) -> None:
+def test_where_tflite_has_no_half_precision_it_is_converted_in_single(source: Path, data: Path, tmp_path: Path) -> None:
     order = convfault.Order(out=tmp_path / "mended.tflite")
     report = convfault.repair(str(source), None, order, dst="tflite", data=str(data))
     assert report.comparison.verdict == "crash"
