@@ -54,7 +54,8 @@ def test_a_change_reaches_every_weight_once(functional: Path, layered: Path) -> 
     for path, count in ((functional, 3), (layered, 14)):
         seen: list[int] = []
 
-        def note(values: Any, index: int, seen: list[int] = seen) -> Any:
+        def note(values: Any, index: int, precision: str, seen: list[int] = seen) -> Any:
+            assert precision == "float32"
             seen.append(index)
             return values
 
