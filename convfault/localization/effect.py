@@ -127,8 +127,12 @@ class _Trials:
 
     def _caused(self, group: Collection[int]) -> Deviation:
         """How far off the answers are with these alone left in, from those with none."""
-        others = applied(self.graph, [edit for place, edit in enumerate(self.edits) if place not in group])
-        found = answers(others, resumed(self.mended, self.mended_values, others))
+        undone = [edit for place, edit in enumerate(self.edits) if edit is not None and place not in group]
+        if undone:
+            others = applied(self.graph, undone)
+            found = answers(others, resumed(self.mended, self.mended_values, others))
+        else:  # the target as it is
+            found = answers(self.graph, self.values)
         return deviation(found, answers(self.mended, self.mended_values), self.limits, by_name=False)
 
     def together(self, suspects: Sequence[Suspect], effects: Sequence[Effect]) -> list[Effect]:
