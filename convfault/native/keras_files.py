@@ -53,9 +53,9 @@ def load(model: Model, change: Change | None = None) -> Any:
     constants = alike if is_keras_2(library) else None
     network = _loaded(model, library, configuration, constants)
     if change is not None:
-        first = constants.count if constants is not None else 0
+        first, coarsest = constants.count if constants is not None else 0, precision(network)
         for index, variable in enumerate(network.variables, start=first):
-            variable.assign(change(variable.numpy(), index, precision(network)))
+            variable.assign(change(variable.numpy(), index, coarsest))
     return network
 
 
