@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from convfault.comparison import AGREE
 from convfault.localization import ballot, kernels, optimizing
 from convfault.localization.answers import Answer, deviation
 from convfault.localization.ballot import IMPORT, RUNTIME, Ballot
 from convfault.localization.case import Case, Subject
-from convfault.localization.effect import Effects
+from convfault.localization.effect import Effects, as_native
 from convfault.localization.faults import location
 from convfault.localization.suspect import Suspect
 from convfault.relax.graph import Array
@@ -81,6 +82,8 @@ class Verdict:
     notes: tuple[str, ...] = ()
     suspects: tuple[Suspect, ...] = field(default=())
     doubts: tuple[Doubt, ...] = ()
+    misread: bool = False
+    """Whether the models agree and a graph does not follow its model: convfault reads it otherwise than it runs."""
 
     def to_record(self) -> dict[str, Any]:
         finite = {name: _finite(value) for name, value in self.errors.items()}
@@ -108,7 +111,7 @@ def verdict(case: Case, effects: Effects, source: Vote, target: Vote, replay: Re
     }
     limit = _limit(case)
     sound = errors["native_vs_native"] is not None and errors["native_vs_native"] <= limit
-    notes, suspects, doubts = list[str](), list[Suspect](), list[Doubt]()
+    notes, suspects, doubts, misread = list[str](), list[Suspect](), list[Doubt](), False
     for name, subject, vote in (("source", case.source, source), ("target", case.target, target)):
         watched = errors[f"{name}_native_vs_graph"]
         optimized = _optimized(name, subject, vote, limit) if watched is not None and watched <= limit else None
@@ -125,8 +128,9 @@ def verdict(case: Case, effects: Effects, source: Vote, target: Vote, replay: Re
             notes.append(note)
             suspects += [suspect] if suspect is not None and not sound else []
             doubts += [doubt] if doubt is not None else []
+            misread |= not (_has_integers(subject) or _has_half(subject))
     if sound:
-        return Verdict(None, errors, tuple(notes))
+        return Verdict(None, errors, tuple(notes), misread=misread and case.comparison.verdict == AGREE)
     conversion = effects.before.max_abs_error > limit
     blame = CONVERSION if conversion or not notes else RUNTIME if suspects else IMPORT
     return Verdict(blame, errors, tuple(notes), tuple(suspects), tuple(doubts))
@@ -175,11 +179,16 @@ def _gap(a: Array, b: Array) -> float:
     return float(np.abs(np.asarray(a, np.float64) - b).max(initial=0.0))
 
 
-def acquitted(found: Verdict, suspects: Sequence[Suspect], effects: Effects) -> tuple[Verdict, list[Suspect], Effects]:
+def acquitted(
+    case: Case, found: Verdict, suspects: Sequence[Suspect], effects: Effects
+) -> tuple[Verdict, list[Suspect], Effects]:
     """Without the suspects at a layer that the vote found misread: what they tell is convfault's own error.
 
     ``effects`` are those of the suspects; the blame passes from the conversion to the import when no suspect is left.
+    Of models that agree though their graphs do not, all suspects stay, and cause no more than the models differ by.
     """
+    if found.misread:
+        return found, list(suspects), as_native(case, effects)
     misread = {(doubt.side, doubt.layer) for doubt in found.doubts if doubt.ballots and doubt.outcome == IMPORT}
     kept = [
         number

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convfault.errors import ConvfaultError
-from convfault.localization.answers import Deviation, answers, arguments, deviation
+from convfault.localization.answers import Answer, Deviation, answers, arguments, deviation
 from convfault.localization.case import Case
 from convfault.localization.suspect import Suspect
 from convfault.relax import evaluate
@@ -72,6 +72,13 @@ def measured(case: Case, suspects: Sequence[Suspect], step: Callable[[int], None
         each.append(trials.effect(number))
         step(number + 1)
     return Effects(tuple(trials.together(suspects, each)), trials.before, trials.left, trials.count)
+
+
+def as_native(case: Case, effects: Effects) -> Effects:
+    """The effects where the graphs cannot be believed: each causes at most what the models themselves differ by."""
+    found, expected = ([Answer(value) for value in side.outputs] for side in (case.target, case.source))
+    most = deviation(found, expected, case.tolerances, by_name=False)
+    return replace(effects, each=tuple(Effect(most, most, most) for _ in effects.each), before=most, left=most)
 
 
 class _Trials:

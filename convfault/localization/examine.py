@@ -133,7 +133,7 @@ def examine(
         votes = [_vote(material[side], material["rows"]) for side in SIDES]
         replay = replayer(material.get("replay"))
         verdict = blame.verdict(case, effects, votes[0], votes[1], replay)
-        verdict, suspects, effects = blame.acquitted(verdict, suspects, effects)
+        verdict, suspects, effects = blame.acquitted(case, verdict, suspects, effects)
     everyone = [*suspects, *verdict.suspects]
     with stages.stage("draw"):
         order = faults.ordered(case, everyone, effects)

@@ -15,12 +15,21 @@ from convfault.relax.graph import Graph
 from convfault.relax.imported import Encoding, Imported
 from convfault.relax.pictures import kept_apart
 from convfault.relax.rounding import as_stored
-from convfault.relax.rules import COMBINE, RECOGNIZE, SIMPLIFY
+from convfault.relax.rules import COMBINE, RECOGNIZE, SIMPLIFY, scatter
 
 
 def canonical(imported: Imported) -> Graph:
     """The normal form of an imported model."""
-    return normalized(kept_apart(extract(imported)))
+    return normalized(kept_apart(_blocks_joined(extract(imported))))
+
+
+def _blocks_joined(graph: Graph) -> Graph:
+    """The graph with what is written to known blocks in parts, which can be computed of each picture."""
+    if not any(layer.kind in rule.kinds for rule in scatter.RULES for layer in graph):
+        return graph
+    draft = Draft.of(graph)
+    apply(draft, scatter.RULES)
+    return draft.graph(encodings=graph.encodings, unsupported=graph.unsupported)
 
 
 def normalized(graph: Graph) -> Graph:

@@ -59,6 +59,36 @@ def _gather_elements(layer: Layer, inputs: Sequence[Array]) -> Array:
     return np.take_along_axis(inputs[0], inputs[1].astype(np.int64), int(layer["axis"]))
 
 
+COMBINED = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+"""What a scattering does with the value that stands where it writes; ``update`` puts its own there."""
+
+
+def _written(layer: Layer, values: Array, places: tuple[Array, ...], updates: Array) -> Array:
+    """The values with the updates at the places, each an index or slice of an axis."""
+    if values.shape != layer.shape:
+        raise ValueError("a scattering into several pictures at once")
+    found, reduction = values.copy(), layer["reduction"]
+    if reduction == "update":
+        found[places] = updates
+    else:
+        COMBINED[reduction].at(found, places, updates)
+    return found
+
+
+def _scatter_nd(layer: Layer, inputs: Sequence[Array]) -> Array:
+    """Writes slices where the last axis of the second input gives the first indices of them."""
+    values, indices, updates = inputs
+    return _written(layer, values, tuple(np.moveaxis(indices.astype(np.int64), -1, 0)), updates)
+
+
+def _scatter_elements(layer: Layer, inputs: Sequence[Array]) -> Array:
+    """Writes each element at its own place but along an axis, where the second input tells it."""
+    values, indices, updates = inputs
+    places: list[Array] = list(np.indices(indices.shape))
+    places[int(layer["axis"])] = indices.astype(np.int64)
+    return _written(layer, values, tuple(places), updates[tuple(slice(side) for side in indices.shape)])
+
+
 def _local_response(layer: Layer, inputs: Sequence[Array]) -> Array:
     """x / (bias + alpha * mean of x² over ``size`` neighbours along an axis, none counted beyond the edge) ** beta."""
     values, axis, size = inputs[0], layer["axis"], layer["size"]
@@ -76,6 +106,8 @@ INDEX_OPERATIONS: dict[str, Callable[[Layer, Sequence[Array]], Array]] = {
     "gather_elements": _gather_elements,
     "gather_nd": _gather_nd,
     "local_response": _local_response,
+    "scatter_elements": _scatter_elements,
+    "scatter_nd": _scatter_nd,
     "sort": _sort,
     "topk": _topk,
 }

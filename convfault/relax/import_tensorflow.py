@@ -13,7 +13,6 @@ from convfault.native import keras_files
 from convfault.native.keras_layers import recording
 from convfault.relax.graphdef import FrozenGraph, import_graph
 from convfault.relax.imported import Encoding, Imported, import_around
-from convfault.relax.rounding import HALF
 from convfault.relax.tensorflow_half import half_values, widen
 
 
@@ -163,7 +162,7 @@ def _import(frozen: FrozenGraph, batch: int) -> Imported:
     return replace(
         imported,
         encodings={
-            name: Encoding(name, HALF, (1.0,), (0,), 0, name in constants)
+            name: Encoding.half(name, name in constants)
             for name, value in imported.names.items()
             if name in constants or id(value) in rounded
         },

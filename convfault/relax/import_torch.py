@@ -12,10 +12,10 @@ from convfault.model import Model, TensorSpec
 from convfault.native import torch_archive, torch_function, torch_names
 from convfault.relax import known_torch
 from convfault.relax.imported import Encoding, Imported, Origin, UnsupportedOperator, import_around
-from convfault.relax.rounding import HALF
 from convfault.relax.torch_half import widen
 from convfault.relax.torch_importer import importer_class, tensors_of, type_of
 from convfault.relax.torch_nodes import static_shape
+from convfault.relax.torch_views import lead_writes
 
 
 def import_exported(model: Model, batch: int) -> Imported:
@@ -37,8 +37,9 @@ def import_function(model: Model, batch: int) -> Imported:
 def _imported(program: Any, batch: int) -> Imported:
     native = torch_names.node_names(program.graph)
     half = [native.get(name, name) for name in widen(program)]
-    imported = import_around(lambda refused: _attempt(program, batch, refused))
-    return replace(imported, encodings={name: Encoding(name, HALF, (1.0,), (0,), 0, False) for name in half})
+    lead_writes(program)
+    imported = import_around(lambda refused: _attempt(program, batch, refused, native))
+    return replace(imported, encodings={name: Encoding.half(name, False) for name in half})
 
 
 def _inputs(model: Model, batch: int) -> tuple[TensorSpec, ...]:
@@ -50,7 +51,8 @@ def _inputs(model: Model, batch: int) -> tuple[TensorSpec, ...]:
     return (TensorSpec("input", (batch, model.preprocessing.depth, *model.preprocessing.size), "float32"),)
 
 
-def _attempt(program: Any, batch: int, refused: Mapping[str, str]) -> Imported:
+def _attempt(program: Any, batch: int, refused: Mapping[str, str], native: Mapping[str, str]) -> Imported:
+    """``native``: node → native name, of those that the program itself has."""
     import torch
 
     importer = importer_class()(batch, refused)
@@ -64,8 +66,8 @@ def _attempt(program: Any, batch: int, refused: Mapping[str, str]) -> Imported:
     signature = program.graph_signature
     nodes = {node.name: node for node in program.graph.nodes}
     targets = {spec.arg.name: spec.target for spec in signature.input_specs if spec.target}
-    native = torch_names.node_names(program.graph)
-    names = {targets.get(node.name, native.get(node.name, node.name)): value for node, value in importer.env.items()}
+    known = {node.name: node.name for node in nodes.values() if node.op != "call_function"} | dict(native) | targets
+    names = {known[node.name]: value for node, value in importer.env.items() if node.name in known}
     names.update(_constants(module, importer, program, targets))
     outputs = [name for name in signature.user_outputs if name is not None]
     kind = torch.export.graph_signature.InputKind.USER_INPUT
@@ -78,7 +80,7 @@ def _attempt(program: Any, batch: int, refused: Mapping[str, str]) -> Imported:
         layout="NCHW",
         origins={native[name]: _origin(node) for name, node in nodes.items() if name in native},
         unsupported=tuple(
-            _unsupported(nodes[name], batch, reason, targets | native) for name, reason in refused.items()
+            _unsupported(nodes[name], batch, reason, {**targets, **native}) for name, reason in refused.items()
         ),
     )
 

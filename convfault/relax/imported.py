@@ -47,6 +47,11 @@ class Encoding:
     axis: int
     constant: bool
 
+    @classmethod
+    def half(cls, tensor: str, constant: bool) -> Encoding:
+        """That of a tensor in float16."""
+        return cls(tensor, "float16", (1.0,), (0,), 0, constant)
+
     @property
     def at_run_time(self) -> bool:
         """Whether the scale is found when the model runs."""

@@ -56,7 +56,7 @@ def widen(proto: Any) -> dict[str, Encoding]:
 
 
 def _encoding(name: str, constant: bool) -> Encoding:
-    return Encoding(name, "float16", (1.0,), (0,), 0, constant)
+    return Encoding.half(name, constant)
 
 
 def _cast_at_once(graph: Any, half: Collection[str]) -> dict[str, str]:

@@ -50,22 +50,19 @@ OF_ONE_RANK = frozenset({"concat", "gather_elements"})
 def kept_apart(graph: Graph) -> Graph:
     """The graph of one picture with every stretch that has lost the axis of pictures behind an axis of its own.
 
-    As it is where there is no such stretch, or where one has a layer that fixes the number of its axes, or reduces over
-    the pictures.
+    As it is where there is no such stretch; a stretch stays that has a layer that fixes the number of its axes, or
+    reduces over the pictures.
     """
     if any(graph[name].shape[:1] != (1,) for name in graph.inputs):
         return graph
     fed = graph.descendants(set(graph.inputs))
     without = {layer.id for layer in graph if layer.id in fed and layer.shape[:1] != (1,)}
-    touched = [layer for layer in graph if layer.id in without or not without.isdisjoint(layer.inputs)]
-    if not touched or any(layer.kind not in FITTING for layer in touched):
+    stretches = [stretch for stretch in _stretches(graph, without) if _fits(stretch, without, fed)]
+    if not stretches:
         return graph
-    if any(len(layer.shape) < MATRIX for layer in touched):  # a single picture's row: the axis was merely left out
-        return graph
-    if any(layer.kind == "take" and layer.inputs[1] in fed for layer in touched):
-        return graph
-    if any(layer.kind in kinds.REDUCTIONS and without.isdisjoint(layer.inputs) for layer in touched):
-        return graph  # over the pictures themselves: a fault rather than another order
+    moved = {layer.id for stretch in stretches for layer in stretch}
+    touched = [layer for layer in graph if layer.id in moved]
+    without &= moved
     draft, apart = Draft.of(graph), dict[str, str]()
     for layer in touched:
         inputs = [_input(draft, layer, name, apart, fed) for name in layer.inputs]
@@ -81,6 +78,34 @@ def kept_apart(graph: Graph) -> Graph:
         shown = Native(layer.native.tensor, layer.native.permutation)
         draft.put(Layer(layer.id, "reshape", (each.id,), layer.shape, layer.dtype, native=shown))
     return draft.graph(encodings=graph.encodings, unsupported=graph.unsupported)
+
+
+def _stretches(graph: Graph, without: set[str]) -> list[list[Layer]]:
+    """The layers without the axis that hang together, each group with those that read it."""
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    layers = [layer for layer in graph if layer.id in without or not without.isdisjoint(layer.inputs)]
+    places = {layer.id: place for place, layer in enumerate(layers)}
+    pairs = [(places[layer.id], places[name]) for layer in layers for name in layer.inputs if name in without]
+    rows, columns = np.asarray(pairs, np.int64).reshape(-1, 2).T
+    count = len(layers)
+    near = coo_array((np.ones(len(pairs), np.int8), (rows, columns)), (count, count))
+    labels = connected_components(near, directed=False)[1]
+    return [[layers[place] for place in np.flatnonzero(labels == label)] for label in np.unique(labels)]
+
+
+def _fits(stretch: list[Layer], without: set[str], fed: set[str]) -> bool:
+    """Whether each layer of a stretch does the same behind one more axis."""
+    if any(layer.kind not in FITTING for layer in stretch):
+        return False
+    if any(len(layer.shape) < MATRIX for layer in stretch):  # a single picture's row: the axis was merely left out
+        return False
+    if any(layer.kind == "take" and layer.inputs[1] in fed for layer in stretch):
+        return False
+    over = [layer for layer in stretch if layer.kind in kinds.REDUCTIONS and without.isdisjoint(layer.inputs)]
+    return not over  # over the pictures themselves: a fault rather than another order
 
 
 def _input(draft: Draft, layer: Layer, name: str, apart: dict[str, str], fed: set[str]) -> str:

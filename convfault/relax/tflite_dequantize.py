@@ -60,7 +60,7 @@ def _encoding(tree: Any, tensor: Any, kind: str) -> Encoding | None:
     constant = data is not None and len(data) > 0
     name = tensor.name.decode()
     if kind == "FLOAT16":
-        return Encoding(name, "float16", (1.0,), (0,), 0, constant)
+        return Encoding.half(name, constant)
     quantization = tensor.quantization
     if kind not in INTEGERS or quantization is None or quantization.scale is None or not len(quantization.scale):
         return None

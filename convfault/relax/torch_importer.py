@@ -10,6 +10,7 @@ from convfault.relax.imported import OperatorRefusedError, first_line
 from convfault.relax.torch_nodes import static_number, static_shape
 from convfault.relax.torch_operators import OPERATORS, refusal
 from convfault.relax.torch_parts import parts
+from convfault.relax.torch_views import writes
 
 Place = int | None
 
@@ -90,6 +91,10 @@ def importer_class() -> Any:
                 raise OperatorRefusedError(node.name, reason)
             if name == "cond":
                 raise OperatorRefusedError(node.name, "which branch runs depends on the picture")
+            given = node.args[0] if writes(node) else None
+            before = self.env.get(given)
+            if given is not None and name not in convert and name not in OPERATORS:
+                name = name.replace("_.", ".", 1)  # the same into a tensor of its own
             try:
                 if name in convert or name in OPERATORS:
                     return OPERATORS[name](self, node) if name in OPERATORS else convert[name](node)
@@ -98,6 +103,9 @@ def importer_class() -> Any:
                 raise
             except Exception as error:
                 raise OperatorRefusedError(node.name, first_line(error)) from error
+            finally:
+                if before is not None:  # TVM gives the node that was written to the new value, too
+                    self.env[given] = before
 
         def _by_parts(self, convert: Mapping[str, Any], node: Any) -> Any:
             """The result of an operator that TVM lacks, by those that torch itself makes of it."""

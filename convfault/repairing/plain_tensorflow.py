@@ -36,14 +36,23 @@ def run(path: str, out: str, words: list[str]) -> list[str]:
     definition = frozen_definition(function)
     done = []
     for word in words:
-        changed = word == SINGLE and widen(definition) is not None
-        for node in [each for each in definition.node if each.op in SPELLINGS.get(word, ())]:
-            changed |= _replaced(definition, node, SPELLINGS[word][node.op])
-        if changed:
+        if SPELLINGS[word](definition):
             done.append(word)
     if done:
         _save(definition, function, out)
     return done
+
+
+def _each(spellings: Mapping[str, Callable[[Any], Spelled | None]]) -> Callable[[Any], bool]:
+    """Spells every operator of these types so, where that gives the same; whether there was one."""
+
+    def rewrite(definition: Any) -> bool:
+        changed = False
+        for node in [each for each in definition.node if each.op in spellings]:
+            changed |= _replaced(definition, node, spellings[node.op])
+        return changed
+
+    return rewrite
 
 
 def _replaced(definition: Any, node: Any, spell: Callable[[Any], Spelled | None]) -> bool:
@@ -263,15 +272,14 @@ def _function(operation: Any) -> Spelled | None:
 
 
 FUNCTIONS = ("Sinh", "Cosh", "Tan", "Asinh", "Acosh", "Atanh", "Atan", "Asin", "Acos", "Erf", "Erfc")
-SPELLINGS: Mapping[str, Mapping[str, Callable[[Any], Spelled | None]]] = {
-    "resizes as products with matrices": dict.fromkeys(sorted(RESIZES), resized),
-    "patches by a convolution": {"ExtractImagePatches": patches},
-    "functions by simpler ones": dict.fromkeys(FUNCTIONS, _function),
-}
-"""Words for what is done, and by type of operator what does it; None: not this one."""
-
 SINGLE = "computing in float32"
-"""The word for making a model of half precision (Keras' ``mixed_float16``) single precision."""
+SPELLINGS: Mapping[str, Callable[[Any], bool]] = {
+    SINGLE: lambda definition: widen(definition) is not None,  # Keras' ``mixed_float16`` and the like
+    "resizes as products with matrices": _each(dict.fromkeys(sorted(RESIZES), resized)),
+    "patches by a convolution": _each({"ExtractImagePatches": patches}),
+    "functions by simpler ones": _each(dict.fromkeys(FUNCTIONS, _function)),
+}
+"""Words for what is done, and what does it to a GraphDef in place; it tells whether it did something."""
 
-TRIALS: Sequence[Sequence[str]] = ((SINGLE,), *((word,) for word in SPELLINGS), (SINGLE, *SPELLINGS))
+TRIALS: Sequence[Sequence[str]] = (*((word,) for word in SPELLINGS), tuple(SPELLINGS))
 """What is tried: one alone leaves the most as it was."""

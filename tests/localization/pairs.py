@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convfault.comparison import Comparison
+from convfault.comparison import DIFFER, Comparison
 from convfault.localization.aligning.alignment import Alignment, Match
 from convfault.localization.case import Case, Subject
 from convfault.localization.suspect import Suspect
@@ -42,8 +42,7 @@ def case_of(source: Graph, target: Graph, framework: str = "onnx", orders: dict[
         tuple(layer.id for layer in source if layer.id not in target),
         tuple(layer.id for layer in target if layer.id not in source),
     )
-    comparison: Comparison = None  # type: ignore[assignment]
-    return Case(subjects[0], subjects[1], alignment, comparison, ("a", "b"), 1e-5)
+    return Case(subjects[0], subjects[1], alignment, Comparison(DIFFER), ("a", "b"), 1e-5)
 
 
 def network(groups: int = 1, size: int = 3, filters: int = 8, before: int = 8) -> Graph:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from convfault.comparison import AGREE, DIFFER, Comparison
 from convfault.localization import blame, kernels
 from convfault.localization.ballot import OPERATOR, Ballot
 from convfault.localization.blame import Vote, acquitted, verdict
 from convfault.localization.case import Case, Subject
 from convfault.localization.effect import measured
+from convfault.localization.faults import harmless
 from convfault.localization.suspect import Suspect
 from convfault.relax import evaluate
 from convfault.relax.graph import Graph
@@ -173,11 +175,26 @@ def test_what_analyzers_suspect_of_a_misread_layer_is_no_fault_of_the_conversion
     votes = [Vote(subject.outputs, ()) for subject in (case.source, case.target)]
     found = verdict(case, effects, *votes, replay=for_native)
     assert found.blame == "conversion"
-    kept, left, measured_left = acquitted(found, [misread, other], effects)
+    kept, left, measured_left = acquitted(case, found, [misread, other], effects)
     assert (kept.blame, left, len(measured_left.each)) == ("conversion", [other], 1)
-    assert acquitted(found, [misread], measured(case, [misread]))[0].blame == "import"
+    assert acquitted(case, found, [misread], measured(case, [misread]))[0].blame == "import"
     undecided = verdict(case, effects, *votes, replay=lambda subject, layer: [])
-    assert acquitted(undecided, [misread, other], effects)[1] == [misread, other]
+    assert acquitted(case, undecided, [misread, other], effects)[1] == [misread, other]
+
+
+@pytest.mark.parametrize("verdict_of_all", [AGREE, DIFFER])
+def test_no_difference_of_graphs_is_a_fault_where_the_models_agree_on_every_picture(
+    verdict_of_all: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "kernel_errors", lambda subject: [("clip_1", 0.25)] if subject is case.target else [])
+    source, target = network(), network().with_hyperparameters("clip_1", maximum=0.01)
+    case = replace(told(source, target), comparison=Comparison(verdict_of_all))
+    case = replace(case, target=replace(case.target, trace=case.source.trace))
+    suspect = Suspect("hyperparameters", "maximum", "", "", source="clip_1", target="clip_1")
+    effects = measured(case, [suspect])
+    found, left, effects = acquitted(case, voted(case), [suspect], effects)
+    assert (found.blame, left) == (None, [suspect])
+    assert harmless(case, suspect, effects.each[0]) == (verdict_of_all == AGREE)
 
 
 def unwatched(case: Case, off: float) -> blame.Verdict:

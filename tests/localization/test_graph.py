@@ -347,7 +347,7 @@ def test_an_unknown_operator_that_gives_something_else_is_named(inputs: tuple[st
 def foreign() -> Graph:
     """The same with an operator that was imported, and that the evaluator does not know."""
     graph = opaque(network(), "ScatterND")
-    layers = tuple(replace(item, kind="scatter_nd") if item.id == "custom" else item for item in graph.layers)
+    layers = tuple(replace(item, kind="col2im") if item.id == "custom" else item for item in graph.layers)
     return replace(graph, layers=layers, unsupported=())
 
 

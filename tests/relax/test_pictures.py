@@ -98,3 +98,12 @@ def test_a_row_from_which_the_axis_was_left_out_stays_as_it_is() -> None:
     x = sketch.layer("reshape", sketch.layer("mean", sketch.source, (1, 4), axes=(1, 2), keepdims=False), (4,))
     graph = sketch.graph_of(sketch.layer("reshape", sketch.layer("tanh", x, (4,)), (1, 4)))
     assert kept_apart(graph) is graph
+
+
+def test_one_stretch_that_must_stay_leaves_the_others_their_axis() -> None:
+    sketch = Sketch(1, 6, 5, 4)
+    x = sketch.layer("transpose", sketch.source, (5, 6, 1, 4), order=(2, 1, 0, 3))
+    x = sketch.layer("transpose", sketch.layer("tanh", x, (5, 6, 1, 4)), (1, 6, 5, 4), order=(2, 1, 0, 3))
+    row = sketch.layer("reshape", x, (120,))
+    graph = kept_apart(sketch.graph_of(sketch.layer("reshape", sketch.layer("exp", row, (120,)), (1, 120))))
+    assert {layer.kind: layer.shape[0] for layer in graph if layer.kind in {"tanh", "exp"}} == {"tanh": 1, "exp": 120}

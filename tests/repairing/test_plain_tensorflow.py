@@ -42,7 +42,7 @@ def answers(folder: Path, pictures: np.ndarray) -> np.ndarray:
 def functions() -> dict[str, tuple[str, Function]]:
     import tensorflow as tf
 
-    resizes, patches, plain = SPELLINGS
+    _, resizes, patches, plain = SPELLINGS
     image, math = tf.image, tf.math
     return {
         "bicubic": (resizes, lambda x: image.resize(x, (12, 10), "bicubic")),
@@ -101,7 +101,7 @@ def test_words_not_asked_for_are_not_said(tmp_path: Path) -> None:
     import tensorflow as tf
 
     source = saved(lambda x: tf.math.erf(tf.image.resize(x, (12, 10), "bicubic")), tmp_path / "source")
-    (word, *_) = SPELLINGS
+    _, word, *_ = SPELLINGS
     assert plain_tensorflow.run(str(source), str(tmp_path / "plain"), [word]) == [word]
     graph = tf.saved_model.load(str(tmp_path / "plain")).signatures["serving_default"].graph
     kinds = {node.op for function in graph.as_graph_def().library.function for node in function.node_def}

@@ -16,6 +16,7 @@ from convfault.relax.rules import (
     rearrange,
     resizing,
     response,
+    scatter,
     sequence,
     shape,
     smooth,
@@ -32,6 +33,7 @@ SIMPLIFY: tuple[Rule, ...] = (
     *pool.RULES,
     *rearrange.RULES,
     *resizing.RULES,
+    *scatter.RULES,
 )
 """No-ops gone, constants folded, transposes out of the way, one form for each window."""
 

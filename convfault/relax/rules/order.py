@@ -70,7 +70,8 @@ def _hyperparameters(layer: Layer, order: Order) -> dict[str, Any] | None:
 def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
     """What treats axes alike computes before the transpose that it reads."""
     sources = [draft.layers[name] for name in layer.inputs]
-    orders = {source["order"] for source in sources if source.kind == "transpose"}
+    moved = [source for source in sources if source.kind == "transpose"]
+    orders = {source["order"] for source in moved if draft.input_of(source).kind != "constant"}  # that one is folded
     if not orders and any(
         source.shape != layer.shape and _is_transposed(draft, source, TO_FIRST) for source in sources
     ):

@@ -142,6 +142,23 @@ def merge_slices(draft: Draft, layer: Layer) -> Layer | None:
     return replace(layer, inputs=source.inputs, hyperparameters={**layer.hyperparameters, "begin": begin, "end": end})
 
 
+def slice_of_part(draft: Draft, layer: Layer) -> Layer | None:
+    """A cut of a join that lies within one of the joined parts is a cut of that part: a write that is read again."""
+    joined = draft.input_of(layer)
+    if joined.kind != "concat":
+        return None
+    axis, behind = int(joined["axis"]), 0
+    for name in joined.inputs:
+        part = draft.layers[name]
+        begin, end = layer["begin"][axis] - behind, layer["end"][axis] - behind
+        behind += part.shape[axis]
+        if begin >= 0 and end <= part.shape[axis]:
+            places = {"begin": begin, "end": end}
+            values = {n: (*v[:axis], places.get(n, v[axis]), *v[axis + 1 :]) for n, v in layer.hyperparameters.items()}
+            return replace(layer, inputs=(name,), hyperparameters=values)
+    return None
+
+
 def take_to_slice(draft: Draft, layer: Layer) -> Layer | None:
     """Taking one element along an axis, or several at equal steps, is a cut, and a reshape where the axis goes."""
     source, indices = (draft.layers[name] for name in layer.inputs)
@@ -200,6 +217,7 @@ RULES = (
     Rule("sink_reshapes_of_two", kinds.BINARY, sink_reshapes_of_two),
     Rule("sink_reshape_beside_constant", kinds.BINARY, sink_reshape_beside_constant),
     Rule("sink_reshapes_of_product", frozenset({"matmul"}), sink_reshapes_of_product),
+    Rule("slice_of_part", frozenset({"slice"}), slice_of_part),
     Rule("merge_concats", frozenset({"concat"}), merge_concats),
     Rule("merge_slices", frozenset({"slice"}), merge_slices),
 )
