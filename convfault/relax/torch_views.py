@@ -206,9 +206,9 @@ def _slice(view: Any, whole: Any) -> tuple[int, Any, Any, int]:
     given = {place: view.args[place] if place < len(view.args) else None for place in range(1, 5)}
     axis, start, end = int(given[1] or 0) % whole.meta["val"].dim(), given[2] or 0, given[3]
     side = whole.meta["val"].shape[axis]
-    if not isinstance(side, int):
-        return axis, start, None if isinstance(end, int) and end >= ENDLESS else end, int(given[4] or 1)
     ends = (start, side if end is None else end)
+    if not all(isinstance(number, int) for number in (side, *ends)):  # computed of the number of pictures
+        return axis, start, None if isinstance(end, int) and end >= ENDLESS else end, int(given[4] or 1)
     start, end = (min(number + side if number < 0 else number, side) for number in ends)
     return axis, start, None if end == side else end, int(given[4] or 1)
 
