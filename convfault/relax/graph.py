@@ -51,6 +51,11 @@ class Native:
         """Names of the native operators."""
         return tuple(operator.node for operator in self.operators)
 
+    @property
+    def shown(self) -> Native:
+        """The tensor alone: for a layer of the same output whose operators are told elsewhere."""
+        return replace(self, operators=())
+
     def transposed(self, order: tuple[int, ...]) -> Native:
         """For a layer whose output is this one's transposed by ``order``."""
         before = self.permutation or tuple(range(len(order)))

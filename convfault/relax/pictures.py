@@ -75,7 +75,7 @@ def kept_apart(graph: Graph) -> Graph:
             apart[layer.id] = layer.id
             continue
         each = draft.add(layer.kind, inputs, shape, values, layer.parameters, native, layer.dtype, layer.details)
-        shown = Native(layer.native.tensor, layer.native.permutation)
+        shown = layer.native.shown
         draft.put(Layer(layer.id, "reshape", (each.id,), layer.shape, layer.dtype, native=shown))
     return draft.graph(encodings=graph.encodings, unsupported=graph.unsupported)
 

@@ -253,3 +253,30 @@ def test_filters_in_another_order_are_a_fault_where_only_places_tell_the_channel
     moved = {name: item.values[..., rolled] for name, item in parameters.items()}
     match = align(graph, graph.with_parameters("convolution_1", **moved)).to_target["convolution_1"]
     assert match.order == (rolled if ending == "scores" else None)
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_constants_in_another_order_are_a_fault_beside_channels_that_stand_as_they_did(follow: bool) -> None:
+    """Anchors whose width and height are swapped, multiplied with what a layer computes."""
+    sketch = Sketch(1, 4, 4, 4)
+    first = sketch.convolution(sketch.source)
+    numbers = np.random.default_rng(2).standard_normal((1, 4, 1, 8))
+    graph = sketch.graph_of(sketch.layer("multiply", (first, sketch.constant(numbers)), (1, 4, 4, 8)))
+    rolled = (7, *range(7))
+    target = graph.with_parameters("constant_1", values=numbers.astype(np.float32)[..., rolled])
+    if follow:
+        parameters = graph["convolution_1"].parameters
+        moved = {name: item.values[..., rolled] for name, item in parameters.items()}
+        target = target.with_parameters("convolution_1", **moved)
+        ends = [mean_of(each) for each in (graph, target)]
+        assert align(*ends).to_target["constant_1"].order == rolled
+    else:
+        assert align(graph, target).to_target["constant_1"].order is None
+
+
+def mean_of(graph: Graph) -> Graph:
+    """With scores at the end, which may come in any order."""
+    (last,) = graph.outputs
+    shape, axes = (1, 1, 1, graph[last].shape[-1]), {"axes": (1, 2), "keepdims": True}
+    mean = Layer("mean", "mean", (last,), shape, "float32", axes)
+    return replace(graph, layers=(*graph.layers, mean), outputs=("mean",))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from convfault.localization.faults import location, native_names
+from convfault.relax import evaluate
 from convfault.relax.canonical import normalized
 from convfault.relax.draft import Draft
 from convfault.relax.graph import Graph, Native, Parameter
@@ -91,6 +92,22 @@ def test_a_model_with_channels_first_gets_them_last_from_input_to_output() -> No
     assert kinds(graph) == ["tanh", "convolution", "clip", "convolution", "clip"]
     assert graph[graph.inputs[0]]["permutation"] == TO_LAST
     assert graph[graph.inputs[0]].native.permutation == TO_LAST
+
+
+def test_a_reshape_behind_a_turned_layer_shows_the_native_value_as_the_layer_did() -> None:
+    """Boxes of a detector: channels cut into anchors, these turned to the front of theirs, then a sigmoid."""
+    sketch = Sketch(1, 6, 5, 8)
+    cut = sketch.layer("reshape", sketch.source, (1, 30, 2, 4))
+    turned = sketch.layer("transpose", cut, (1, 2, 30, 4), order=(0, 2, 1, 3))
+    whole = sketch.layer("reshape", turned, (1, 2, 6, 5, 4))
+    graph = simplified(sketch.graph_of(sketch.layer("sigmoid", whole, (1, 2, 6, 5, 4))))
+    picture = values(1, 6, 5, 8)
+    found = evaluate.run(graph, {graph.inputs[0]: picture}, tuple(layer.id for layer in graph))
+    native = found[graph.outputs[0]]
+    shown = [layer for layer in graph if layer.native.tensor == "sigmoid:0"]
+    assert shown
+    for layer in shown:
+        np.testing.assert_allclose(layer.view(native), found[layer.id])
 
 
 def test_the_native_value_of_a_moved_layer_is_found_by_its_permutation() -> None:

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from convfault.comparing.pairing import is_scores
 from convfault.localization.parameters.filters import Order, reordered
 from convfault.relax.graph import Array, Graph, Layer
-from convfault.relax.kinds import LINEAR, POINTWISE, REDUCTIONS
+from convfault.relax.kinds import BINARY, LINEAR, POINTWISE, REDUCTIONS
 
 CHANNELWISE = POINTWISE | REDUCTIONS | {"max_pool", "average_pool", "resize", "pad", "prelu", "softmax"}
 """Kinds whose output has its channels in the order of the input's, if they leave the last axis alone."""
@@ -111,7 +111,8 @@ def _followed(source: Graph, target: Graph, pairs: Mapping[str, str], found: Map
     """Whether some layer that reads these channels reads them in their new order; true where none says.
 
     Classes may be told in another order, which is a matter of the labels. Where the channels of any other output stand
-    otherwise, or something that knows no order reads them (a pixel shuffle), nobody follows.
+    otherwise, something that knows no order reads them (a pixel shuffle), or they meet others that stand still, nobody
+    follows.
     """
     waiting, seen, followers = [name], {name}, list[bool]()
     while waiting:
@@ -126,9 +127,17 @@ def _followed(source: Graph, target: Graph, pairs: Mapping[str, str], found: Map
                 followers.append(_reads_in(order, found.get(reader), layer, target[pairs[reader]]))
             elif reader in found:
                 waiting.append(reader)
-            elif reader in pairs and layer.kind in MOVES:
+            elif reader in pairs and (layer.kind in MOVES or _stands_beside(source, found, pairs, layer, found[at])):
                 followers.append(False)
     return not followers or any(followers)
+
+
+def _stands_beside(
+    source: Graph, found: Mapping[str, Order], pairs: Mapping[str, str], layer: Layer, order: Order
+) -> bool:
+    """Whether a layer combines channels of this order with as many that have another one."""
+    others = [name for name in layer.inputs if name in pairs and found.get(name) != order]
+    return layer.kind in BINARY and any(source[name].shape[-1:] == (len(order),) for name in others)
 
 
 def _reads_in(order: Order, own: Order | None, source: Layer, target: Layer) -> bool:

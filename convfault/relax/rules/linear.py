@@ -10,7 +10,7 @@ from operator import mul
 import numpy as np
 
 from convfault.relax.draft import Draft, Rule
-from convfault.relax.graph import Layer, Native, Parameter
+from convfault.relax.graph import Layer, Parameter
 from convfault.relax.rules.shape import in_place
 
 
@@ -46,11 +46,11 @@ def convolution_to_dense(draft: Draft, layer: Layer) -> Layer | None:
     if weights is None or layer["groups"] != 1 or source.shape[1:3] != (1, 1) or weights.values.shape[:2] != (1, 1):
         return None
     count, depth = source.shape[0], source.shape[3]
-    flat = draft.add("reshape", (source.id,), (count, depth), native=Native(source.native.tensor), dtype=source.dtype)
+    flat = draft.add("reshape", (source.id,), (count, depth), native=source.native.shown, dtype=source.dtype)
     parameters = {**layer.parameters, "weights": weights.with_values(weights.values[0, 0])}
     native = layer.native if layer.native.permutation is None else replace(layer.native, permutation=None)
     early = draft.add("dense", (flat.id,), (count, layer.shape[3]), {}, parameters, native, layer.dtype, layer.details)
-    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
+    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=layer.native.shown)
 
 
 def dense_to_convolution(draft: Draft, layer: Layer) -> Layer | None:
@@ -76,7 +76,7 @@ def sink_reshape_through_product(draft: Draft, layer: Layer) -> Layer | None:
         return None
     shape = (*source.shape[:-1], layer.shape[-1])
     early = draft.add("dense", (source.id,), shape, {}, layer.parameters, in_place(layer), layer.dtype, layer.details)
-    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
+    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=layer.native.shown)
 
 
 def stack_rows(draft: Draft, layer: Layer) -> Layer | None:
@@ -93,7 +93,7 @@ def stack_rows(draft: Draft, layer: Layer) -> Layer | None:
     rows = draft.add("reshape", (source.id,), (*stack, flat.shape[-1]), native=in_place(flat), dtype=flat.dtype)
     shape = (*stack, layer.shape[-1])
     early = draft.add("dense", (rows.id,), shape, {}, layer.parameters, in_place(layer), layer.dtype, layer.details)
-    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
+    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=layer.native.shown)
 
 
 def _is_pixel(shape: tuple[int, ...]) -> bool:

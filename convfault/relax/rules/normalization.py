@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convfault.relax.draft import Draft, Rule
-from convfault.relax.graph import Layer, Native, Parameter
+from convfault.relax.graph import Layer, Parameter
 from convfault.relax.rules.affine import is_scalar
 from convfault.relax.rules.rearrange import Factors, Move, moves_before, put_moves
 
@@ -253,9 +253,7 @@ def rearranged_to_groups(draft: Draft, layer: Layer) -> Layer | None:
         moves.insert(0, Move("transpose", source.shape, TO_FIRST))
     values = _grouped(count, picture.shape[-1], layer["epsilon"])
     found = draft.add("normalize", (picture.id,), picture.shape, values, native=native)
-    return put_moves(
-        draft, found.id, moves, replace(layer, native=Native(layer.native.tensor, layer.native.permutation))
-    )
+    return put_moves(draft, found.id, moves, replace(layer, native=layer.native.shown))
 
 
 def _groups_of(shape: tuple[int, ...], moves: list[Move], axes: tuple[int, ...]) -> tuple[int, int] | None:

@@ -95,7 +95,7 @@ def sink_transpose(draft: Draft, layer: Layer) -> Layer | None:
         }
     native = layer.native.transposed(back)
     early = draft.add(layer.kind, names, shape, values, parameters, native, layer.dtype, layer.details)
-    late = Native(layer.native.tensor, layer.native.permutation)
+    late = layer.native.shown
     placed = _placed([source for source in sources if source.kind == "transpose" and source["order"] == order])
     settings = {"order": order}
     return Layer(layer.id, "transpose", (early.id,), layer.shape, layer.dtype, settings, {}, late, placed)
@@ -136,7 +136,7 @@ def _untransposed(draft: Draft, source: Layer, order: Order) -> str:
         source = draft.add("reshape", (source.id,), full, dtype=source.dtype)
     back = inverse(order)
     shape = [source.shape[axis] for axis in back]
-    native = Native(source.native.tensor, source.native.permutation).transposed(back)
+    native = source.native.shown.transposed(back)
     return draft.add("transpose", (source.id,), shape, {"order": back}, native=native, dtype=source.dtype).id
 
 
@@ -163,7 +163,7 @@ def sink_transpose_through_take(draft: Draft, layer: Layer) -> Layer | None:
     shape = [layer.shape[axis] for axis in back]
     native, values = layer.native.transposed(back), {"axis": order[int(layer["axis"]) % len(order)]}
     early = draft.add("take", (source.inputs[0], places.id), shape, values, {}, native, layer.dtype, layer.details)
-    late = Native(layer.native.tensor, layer.native.permutation)
+    late = layer.native.shown
     return Layer(layer.id, "transpose", (early.id,), layer.shape, layer.dtype, {"order": order}, native=late)
 
 

@@ -60,7 +60,7 @@ def sink_row(draft: Draft, layer: Layer) -> Layer | None:
         return None
     names = [source.id for source in sources]
     early = draft.add(layer.kind, names, shape, values, {}, in_place(layer), layer.dtype, layer.details)
-    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
+    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=layer.native.shown)
 
 
 def _of_picture(layer: Layer, known: Places) -> dict[str, Any] | None:
@@ -103,7 +103,7 @@ def sink_row_beside_constant(draft: Draft, layer: Layer) -> Layer | None:
                        dtype=constant.dtype)  # fmt: skip
     names = (beside.id, source.id) if position == 0 else (source.id, beside.id)
     early = draft.add(layer.kind, names, source.shape, layer.hyperparameters, {}, in_place(layer), layer.dtype)
-    return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
+    return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=layer.native.shown)
 
 
 def _beside(values: Array, known: Places) -> Array:
@@ -151,7 +151,7 @@ def lay_down(draft: Draft, layer: Layer) -> Layer | None:
     shape = (layer.shape[0], 1, layer.shape[1], layer.shape[3])
     parameters = {**layer.parameters, **turned}
     early = draft.add(layer.kind, (row.id,), shape, values, parameters, in_place(layer), layer.dtype, layer.details)
-    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=Native(layer.native.tensor))
+    return Layer(layer.id, "reshape", (early.id,), layer.shape, layer.dtype, native=layer.native.shown)
 
 
 RULES = (

@@ -43,7 +43,7 @@ def sink_reshape(draft: Draft, layer: Layer) -> Layer | None:
         layer.dtype,
         layer.details,
     )
-    return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
+    return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=layer.native.shown)
 
 
 def in_place(layer: Layer) -> Native:
@@ -68,7 +68,7 @@ def sink_reshapes_of_two(draft: Draft, layer: Layer) -> Layer | None:
         return None
     names = [source.id for source in sources]
     early = draft.add(layer.kind, names, sources[0].shape, layer.hyperparameters, {}, in_place(layer), layer.dtype)
-    return replace(reshapes[0], id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
+    return replace(reshapes[0], id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=layer.native.shown)
 
 
 def sink_reshape_beside_constant(draft: Draft, layer: Layer) -> Layer | None:
@@ -93,7 +93,7 @@ def sink_reshape_beside_constant(draft: Draft, layer: Layer) -> Layer | None:
     )
     names = (beside.id, source.id) if position == 0 else (source.id, beside.id)
     early = draft.add(layer.kind, names, source.shape, layer.hyperparameters, {}, in_place(layer), layer.dtype)
-    return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=Native(layer.native.tensor))
+    return replace(reshape, id=layer.id, inputs=(early.id,), dtype=layer.dtype, native=layer.native.shown)
 
 
 def sink_reshapes_of_product(draft: Draft, layer: Layer) -> Layer | None:
@@ -118,7 +118,7 @@ def sink_reshapes_of_product(draft: Draft, layer: Layer) -> Layer | None:
         inputs=(early.id,),
         shape=layer.shape,
         dtype=layer.dtype,
-        native=Native(layer.native.tensor),
+        native=layer.native.shown,
     )
 
 
@@ -182,7 +182,7 @@ def take_to_slice(draft: Draft, layer: Layer) -> Layer | None:
     if places.ndim:
         return replace(layer, kind="slice", inputs=(source.id,), hyperparameters=values)
     early = draft.add("slice", (source.id,), shape, values, native=in_place(layer), dtype=layer.dtype)
-    late = Native(layer.native.tensor, layer.native.permutation)
+    late = layer.native.shown
     return replace(layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=late)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from convfault.relax.graph import Graph, Layer
 from convfault.relax.kinds import WINDOWED
 from convfault.repairing.writers.change import Refusal
+from convfault.repairing.writers.constants import put_constant
 from convfault.repairing.writers.document import Document, Value
 from convfault.repairing.writers.flattening import keeps_rows
 from convfault.repairing.writers.layers import LayerRefusal, describe, refusals, same
@@ -98,6 +99,8 @@ class Surgery:
         if old.kind != layer.kind:
             return False
         with refusals(layer):
+            if layer.kind == "constant":
+                return put_constant(self.document, self.before, old, layer)
             return self.document.patch(self.before, self.after, old, replace(layer, native=old.native))
 
     def _close(self) -> None:
