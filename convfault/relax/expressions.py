@@ -171,3 +171,23 @@ def batch_to_space(value: Any, given: Sequence[int], blocks: Sequence[int], crop
     begin = [int(crop[0]) for crop in crops]
     end = [side - int(crop[1]) for side, crop in zip(whole[1:], crops, strict=False)]
     return relax.op.strided_slice(value, list(range(1, count + 1)), begin, end)
+
+
+def with_block(value: Any, shape: Sequence[int], part: Any, sides: Sequence[int], starts: Sequence[int]) -> Any:
+    """The value with a block of it, of these sides from these places on, replaced by ``part``: parts joined."""
+    from tvm import relax
+
+    ends = [start + side for start, side in zip(starts, sides, strict=True)]
+    axes = list(range(len(shape)))
+    for axis in reversed(axes):
+        if sides[axis] == shape[axis]:
+            continue
+        block = [(starts[each], ends[each]) if each < axis else (0, shape[each]) for each in axes]
+        spans = [(0, starts[axis]), (ends[axis], shape[axis])]
+        cuts = [[*block[:axis], span, *block[axis + 1 :]] if span[1] > span[0] else None for span in spans]
+        before, behind = (
+            [relax.op.strided_slice(value, axes, [one for one, _ in cut], [other for _, other in cut])] if cut else []
+            for cut in cuts
+        )
+        part = relax.op.concat([*before, part, *behind], axis)
+    return part

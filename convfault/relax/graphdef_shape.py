@@ -84,13 +84,12 @@ def _strided_slice(node: Node) -> Any:
     mask = {
         name: int(node.attribute(f"{name}_mask")) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
     }
-    if mask["new_axis"]:
-        raise ValueError("a new axis in a strided slice")
+    new = {index for index in range(len(begin)) if mask["new_axis"] & ~mask["ellipsis"] & 1 << index}
     spans: list[tuple[int, int, int]] = []
-    for index in range(len(begin)):
+    for index in (each for each in range(len(begin)) if each not in new):
         bit = 1 << index
         if mask["ellipsis"] & bit:
-            hidden = len(shape) - (len(begin) - 1)
+            hidden = len(shape) - (len(begin) - len(new) - 1)
             spans.extend((0, side, 1) for side in shape[len(spans) : len(spans) + hidden])
             continue
         side = shape[len(spans)]
@@ -109,7 +108,7 @@ def _strided_slice(node: Node) -> Any:
             found, spans[axis] = relax.op.flip(found, axis=axis), (0, shape[axis], 1)
     axes = list(range(len(spans)))
     found = relax.op.strided_slice(found, axes, *[[span[part] for span in spans] for part in range(3)])
-    return relax.op.reshape(found, node.output_shape()) if mask["shrink_axis"] else found
+    return relax.op.reshape(found, node.output_shape()) if new or mask["shrink_axis"] else found
 
 
 def _gather(node: Node) -> Any:

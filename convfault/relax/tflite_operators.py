@@ -72,9 +72,32 @@ def prelu(converter: Any, operator: Any) -> Any:
     return relax.op.add(relax.op.nn.relu(value), relax.op.multiply(slopes, relax.op.minimum(value, zero)))
 
 
+def scatter(converter: Any, operator: Any) -> Any:
+    """SCATTER_ND: indices, updates, shape; TVM turns the indices, and lets the last update of a place win."""
+    from tvm import relax
+
+    indices, updates = (converter.get_tensor_expr(item) for item in converter.get_input_tensors(operator)[:2])
+    result = tflite_windows.shape_of(converter.get_output_tensors(operator)[0])
+    return relax.op.scatter_nd(relax.op.zeros(result, str(updates.ty.dtype)), indices, updates, "add")
+
+
+def update_slice(converter: Any, operator: Any) -> Any:
+    """DYNAMIC_UPDATE_SLICE: tensor, update, start, which is moved so that the update fits; only a known start."""
+    value, part, start = converter.get_input_tensors(operator)
+    if converter.has_expr(start.tensor_idx):
+        return None
+    shape, sides = tflite_windows.shape_of(value), tflite_windows.shape_of(part)
+    given = converter.get_tensor_value(start).reshape(-1)
+    starts = [min(max(int(at), 0), whole - length) for at, whole, length in zip(given, shape, sides, strict=True)]
+    return expressions.with_block(
+        converter.get_tensor_expr(value), shape, converter.get_tensor_expr(part), sides, starts
+    )
+
+
 OPERATORS: dict[str, Operator] = {
     "BATCH_TO_SPACE_ND": tflite_windows.batch_to_space,
     "DEQUANTIZE": same,
+    "DYNAMIC_UPDATE_SLICE": update_slice,
     "EXPAND_DIMS": reshape,
     "FULLY_CONNECTED": tflite_windows.fully_connected,
     "GELU": gelu,
@@ -82,6 +105,7 @@ OPERATORS: dict[str, Operator] = {
     "PRELU": prelu,
     "QUANTIZE": same,
     "RESHAPE": reshape,
+    "SCATTER_ND": scatter,
     "SPACE_TO_BATCH_ND": tflite_windows.space_to_batch,
     "SQUEEZE": reshape,
     "TILE": tile,

@@ -89,11 +89,13 @@ def left(report: Report) -> str:
 
 
 def nothing(report: Report) -> str:
-    """That the models differ though no fault was found, and what to try."""
-    if report.localization is None or harmful(report) or report.comparison.verdict != DIFFER:
+    """That the layers could not be looked at, or that the models differ though no fault was found, and what to try."""
+    if report.localization is None or harmful(report):
         return ""
     if report.localization.get("refused"):
         return f"The layers could not be compared: {report.localization['refused']}"
+    if report.comparison.verdict != DIFFER:
+        return ""
     found = "The models differ, but layer by layer no difference was found that explains it."
     to_try = {
         "runtime": "Try another release of the runtime, or --dst-runtime tvm.",

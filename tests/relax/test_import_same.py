@@ -89,6 +89,7 @@ def test_torch_operators_mean_the_same(name: str, tmp_path: Path) -> None:
 
 def tensorflow_functions() -> dict[str, Function]:
     import tensorflow as tf
+    from tensorflow.compiler.tf2xla.python.xla import dynamic_update_slice
 
     kernel = tf.constant(RNG.standard_normal((3, 3, 8, 4)).astype(np.float32))
     grouped = tf.constant(RNG.standard_normal((3, 3, 2, 8)).astype(np.float32))
@@ -116,12 +117,16 @@ def tensorflow_functions() -> dict[str, Function]:
         "turned": lambda x: x[:, :, ::-1],
         "along the height": lambda x: tf.nn.softmax(x, 1),
         "depth": lambda x: tf.nn.depth_to_space(x, 2),
+        "block": lambda x: dynamic_update_slice(x, tf.nn.relu(x[:, 2:5, 1:4]), [0, 11, 1, 0]),
+        "made of parts": lambda x: tf.scatter_nd([[0, 3], [0, 4]], x[0, 5:7], [1, 12, 10, 8]) + x,
+        "added up": lambda x: tf.scatter_nd([[0, 3], [0, 3]], x[0, 5:7], [1, 12, 10, 8]) + x,
     }
 
 
 NAMES = [
     "dilated", "dilated within", "transposed", "transposed within", "called", "product of a picture", "rough gelu",
     "repeated", "unit length", "response", "sloped", "best class", "turned", "along the height", "depth",
+    "block", "made of parts", "added up",
 ]  # fmt: skip
 
 
@@ -143,6 +148,22 @@ def test_tensorflow_and_tflite_have_one_form_and_answer_alike(name: str, tmp_pat
     pairs = paired(*graphs)
     assert len(pairs) == len(graphs[0]) == len(graphs[1])
     assert max(pair.distance for pair in pairs) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["update", "add", "sub", "max", "min"])
+@pytest.mark.parametrize("rows", [[3, 4], [7, 2]])
+def test_tensorflow_writes_to_places_as_it_says(name: str, rows: list[int], tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+    places = [[0, row] for row in rows]
+    function = getattr(tf, f"tensor_scatter_nd_{name}")
+    module = tf.Module()
+    module.run = tf.function(
+        lambda x: function(x, places, tf.tanh(x[0, 5:7])) * 2 + tf.gather_nd(x, [[0, 1]])[:, None, ..., 1, None],
+        input_signature=[tf.TensorSpec((1, 12, 10, 8), tf.float32, name="x")],
+    )
+    tf.saved_model.save(module, tmp_path / "saved", signatures=module.run)
+    graph = canonical(import_model(Model.from_path(str(tmp_path / "saved"))))
+    answers_like(graph, LAST, np.asarray(module.run(LAST)))
 
 
 def test_a_dilated_convolution_is_one_convolution_and_that_of_blocks_left_alone_is_not(tmp_path: Path) -> None:

@@ -113,8 +113,9 @@ def test_with_a_fault_or_agreement_or_without_localization_nothing_is_to_be_trie
     assert fault_wording.nothing(make()) == ""
 
 
-def test_layers_that_could_not_be_compared_say_why() -> None:
-    report = replace(samples.differing(), localization={"refused": "a Lambda layer needs --trust"})
+@pytest.mark.parametrize("make", [samples.differing, samples.agreeing])
+def test_layers_that_could_not_be_compared_say_why(make: Any) -> None:
+    report = replace(make(), localization={"refused": "a Lambda layer needs --trust"})
     assert fault_wording.lines(report) == ("The layers could not be compared: a Lambda layer needs --trust",)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from convfault.errors import ShapeError
 from convfault.relax import evaluate
 from convfault.relax.draft import Draft, Rule
 from convfault.relax.graph import Array, Layer, Parameter
@@ -22,7 +23,10 @@ def fold_constants(draft: Draft, layer: Layer) -> Layer | None:
         return None
     parameters = [source.parameters["values"] for source in sources]
     arrays = [parameter.values for parameter in parameters]
-    values = np.asarray(_computed(layer, arrays))
+    try:
+        values = np.asarray(_computed(layer, arrays))
+    except ShapeError:  # the model itself is at odds: it is told where it runs
+        return None
     if values.size != int(np.prod(layer.shape)):  # of a kind that takes its first axis for the pictures
         return None
     native = tuple(dict.fromkeys(name for parameter in parameters for name in parameter.native))

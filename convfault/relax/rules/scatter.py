@@ -17,7 +17,9 @@ Span = tuple[int, int]
 def scatter_to_concat(draft: Draft, layer: Layer) -> Layer | str | None:
     """A scattering to known places that make a block, in their order, joins the block and what is round it."""
     values, indices, updates = (draft.layers[name] for name in layer.inputs)
-    if indices.kind != "constant" or layer["reduction"] != "update" or not indices.shape:
+    if indices.kind != "constant" or not (layer["reduction"] == "update" or _adds_to_zeros(layer, values)):
+        return None
+    if not indices.shape:
         return None
     places = indices.parameters["values"].values.astype(np.int64)
     if layer.kind == "scatter_nd":
@@ -38,6 +40,12 @@ def scatter_to_concat(draft: Draft, layer: Layer) -> Layer | str | None:
     pieces = _pieces(draft, values, [(0, side) for side in values.shape], joins[0], spans[joins[0]], part)
     native = in_place(layer)
     return replace(layer, kind="concat", inputs=pieces, hyperparameters={"axis": joins[0]}, native=native)
+
+
+def _adds_to_zeros(layer: Layer, values: Layer) -> bool:
+    """As TensorFlow makes a tensor of what is scattered; a block has every place once."""
+    zeros = values.kind == "constant" and not values.parameters["values"].values.any()
+    return zeros and bool(layer["reduction"] == "add")
 
 
 def _block(indices: Array, shape: Sequence[int]) -> list[Span] | None:
