@@ -42,9 +42,11 @@ def _sort(layer: Layer, inputs: Sequence[Array]) -> Array:
 
 def _cumulative_sum(layer: Layer, inputs: Sequence[Array]) -> Array:
     axis = layer["axis"]
-    values = inputs[0].reshape(-1) if axis is None else inputs[0]
-    found = np.cumsum(values, axis=0 if axis is None else int(axis), dtype=layer.dtype)
-    return np.asarray(found - values if layer["exclusive"] else found, layer.dtype)
+    values, place = (inputs[0].reshape(-1), 0) if axis is None else (inputs[0], int(axis))
+    values = np.flip(values, place) if layer["reverse"] else values
+    found = np.cumsum(values, axis=place, dtype=layer.dtype)
+    found = found - values if layer["exclusive"] else found
+    return np.asarray(np.flip(found, place) if layer["reverse"] else found, layer.dtype)
 
 
 def _gather_nd(layer: Layer, inputs: Sequence[Array]) -> Array:

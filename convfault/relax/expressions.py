@@ -173,6 +173,16 @@ def batch_to_space(value: Any, given: Sequence[int], blocks: Sequence[int], crop
     return relax.op.strided_slice(value, list(range(1, count + 1)), begin, end)
 
 
+def cumulative_sum(value: Any, axis: int, exclusive: bool, reverse: bool) -> Any:
+    """The sum of all up to each place along an axis, itself left out where ``exclusive``, from behind where told so."""
+    from tvm import relax
+
+    axis %= len(shape_of(value))
+    turned = relax.op.flip(value, axis) if reverse else value
+    total = relax.op.cumsum(turned, axis, exclusive=exclusive)
+    return relax.op.flip(total, axis) if reverse else total
+
+
 def with_block(value: Any, shape: Sequence[int], part: Any, sides: Sequence[int], starts: Sequence[int]) -> Any:
     """The value with a block of it, of these sides from these places on, replaced by ``part``: parts joined."""
     from tvm import relax

@@ -200,13 +200,13 @@ def _largest(at: Extraction, call: Any) -> str | tuple[str, ...]:
     return tuple(parts) if len(wanted) > 1 else parts[0]
 
 
-def _along(kind: str, *names: str) -> Operator:
+def _along(kind: str, *names: str, **settings: Any) -> Operator:
     """A layer of one input along one axis that keeps some attributes, numbers being their truth values."""
 
     def convert(at: Extraction, call: Any) -> str:
         found, rank = attributes(call), len(shape_of(call.args[0]))
         axis = None if found["axis"] is None else int(found["axis"]) % rank
-        values = {"axis": axis} | {name: bool(found[name]) for name in names}
+        values = {"axis": axis} | {name: bool(found[name]) for name in names} | settings
         return at.emit(call, kind, [at.id(call.args[0])], values).id
 
     return convert
@@ -253,7 +253,7 @@ OPERATORS: dict[str, Operator] = {
     "relax.broadcast_to": _broadcast,
     "relax.clip": _clip_between,
     "relax.concat": _concat,
-    "relax.cumsum": _along("cumsum", "exclusive"),
+    "relax.cumsum": _along("cumsum", "exclusive", reverse=False),
     "relax.flip": _flip,
     "relax.nn.batch_norm": _batch_norm,
     "relax.nn.dropout": lambda at, call: (at.id(call.args[0]), at.id(call.args[0])),

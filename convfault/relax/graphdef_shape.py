@@ -192,12 +192,8 @@ def _reverse(node: Node) -> Any:
 
 
 def _cumulative_sum(node: Node) -> Any:
-    from tvm import relax
-
-    if node.attribute("reverse"):
-        raise ValueError("a sum from behind")
-    axis = int(node.constant(1)) % len(node.shape())
-    return relax.op.cumsum(node.inputs[0], axis=axis, exclusive=bool(node.attribute("exclusive")))
+    exclusive, reverse = (bool(node.attribute(name)) for name in ("exclusive", "reverse"))
+    return expressions.cumulative_sum(node.inputs[0], int(node.constant(1)), exclusive, reverse)
 
 
 OPERATORS: dict[str, Operator] = {

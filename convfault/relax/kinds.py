@@ -21,6 +21,7 @@ local_response         x / (``bias`` + ``alpha`` * mean of x² over ``size`` nei
 clip                   ``minimum``, ``maximum`` (relu: 0, inf; relu6: 0, 6)
 leaky_relu             ``slope``; prelu: ``slopes`` as a parameter
 elu                    ``alpha``
+cumsum                 ``axis`` (None: of all values in a row), ``exclusive``, ``reverse``
 topk, sort, argsort    ``axis``; of a topk ``output``: 0 its values, 1 their places
 softplus               ``beta``, ``threshold`` (inf: none that float32 can tell)
 max_pool               ``size``, ``strides``, ``padding``, ``dilation``

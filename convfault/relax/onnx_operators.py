@@ -85,6 +85,13 @@ def _folded(name: str) -> Operator:
     return fold
 
 
+def _cumulative_sum(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+    """``CumSum`` along a known axis; TVM turns the values around in an anonymous kernel."""
+    axis = constant(inputs[1])
+    exclusive, reverse = (bool(attributes.get(name)) for name in ("exclusive", "reverse"))
+    return None if axis is None else expressions.cumulative_sum(inputs[0], int(axis.item()), exclusive, reverse)
+
+
 def _einsum(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
     from tvm import relax
 
@@ -174,6 +181,7 @@ OPERATORS: dict[str, Operator] = {
     "BiasGelu": _bias_gelu,
     "Celu": _celu,
     "Clip": clip,
+    "CumSum": _cumulative_sum,
     "Einsum": _einsum,
     "Elu": _elu,
     "FastGelu": lambda inputs, attributes: _bias_gelu(inputs, {"approximate": b"tanh"}),

@@ -38,6 +38,26 @@ def pad_explicitly(graph: Any, shapes: Mapping[str, Sequence[int]]) -> None:
         node.attribute.extend([*kept, onnx.helper.make_attribute("pads", pads)])
 
 
+def pad_all_axes(graph: Any, ranks: Mapping[str, int], constants: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Give each ``Pad`` of chosen axes the widths of all, in place, where they and the axes are constant."""
+    import onnx
+
+    for node in graph.node:
+        if node.op_type != "Pad" or len(node.input) < 4 or not node.input[3]:
+            continue
+        widths, axes = constants.get(node.input[1]), constants.get(node.input[3])
+        rank = ranks.get(node.input[0])
+        if widths is None or axes is None or rank is None:
+            continue
+        pairs = np.zeros((2, rank), np.int64)
+        pairs[:, axes.reshape(-1)] = widths.reshape(2, -1)
+        name = f"{node.output[0]}/widths"
+        graph.initializer.append(onnx.numpy_helper.from_array(pairs.reshape(-1), name))
+        kept = [node.input[0], name, node.input[2]]
+        del node.input[:]
+        node.input.extend(kept if kept[2] else kept[:2])
+
+
 def _pad_to_shape(node: Any, found: Mapping[str, Any], before: Sequence[int], weight: Sequence[int]) -> None:
     """Say in paddings what a transposed convolution's word or ``output_shape`` leaves of the whole."""
     import onnx

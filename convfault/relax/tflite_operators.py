@@ -47,6 +47,17 @@ def gelu(converter: Any, operator: Any) -> Any:
     return relax.op.nn.gelu_tanh(value) if rough else relax.op.nn.gelu(value)
 
 
+def cumulative_sum(converter: Any, operator: Any) -> Any:
+    """CUMSUM along a known axis; TVM refuses those from behind."""
+    value, axis = converter.get_input_tensors(operator)
+    if converter.has_expr(axis.tensor_idx):
+        return None
+    options = tflite_windows.options_of(operator, "CumsumOptions")
+    place = int(converter.get_tensor_value(axis).reshape(-1)[0])
+    told = options.Exclusive(), options.Reverse()
+    return expressions.cumulative_sum(converter.get_tensor_expr(value), place, *told)
+
+
 def tile(converter: Any, operator: Any) -> Any:
     """TILE: how often each axis is repeated shows in the shapes, even where the graph computes it."""
     from tvm import relax
@@ -96,6 +107,7 @@ def update_slice(converter: Any, operator: Any) -> Any:
 
 OPERATORS: dict[str, Operator] = {
     "BATCH_TO_SPACE_ND": tflite_windows.batch_to_space,
+    "CUMSUM": cumulative_sum,
     "DEQUANTIZE": same,
     "DYNAMIC_UPDATE_SLICE": update_slice,
     "EXPAND_DIMS": reshape,

@@ -17,7 +17,7 @@ def shape_of(tensor: Any) -> list[int]:
     return found
 
 
-def _options(operator: Any, name: str) -> Any:
+def options_of(operator: Any, name: str) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
     options, given = getattr(schema, name)(), operator.BuiltinOptions()
@@ -30,7 +30,7 @@ def transposed_convolution(converter: Any, operator: Any) -> Any:
     from ai_edge_litert import schema_py_generated as schema
     from tvm import relax
 
-    options = _options(operator, "TransposeConvOptions")
+    options = options_of(operator, "TransposeConvOptions")
     _, kernel, picture, *bias = converter.get_input_tensors(operator)
     result = shape_of(converter.get_output_tensors(operator)[0])
     strides, size = (options.StrideH(), options.StrideW()), shape_of(kernel)[1:3]
@@ -57,7 +57,7 @@ def fully_connected(converter: Any, operator: Any) -> Any:
     """FULLY_CONNECTED of more than rows: the last axis is what the weights (out, in) go with."""
     from tvm import relax
 
-    options = _options(operator, "FullyConnectedOptions")
+    options = options_of(operator, "FullyConnectedOptions")
     value, kernel, *bias = converter.get_input_tensors(operator)
     before, result = shape_of(value), shape_of(converter.get_output_tensors(operator)[0])
     depth = shape_of(kernel)[1]
@@ -75,7 +75,7 @@ def length_normalization(converter: Any, operator: Any) -> Any:
     """L2_NORMALIZATION along the last axis: x / max(length, 1e-6)."""
     from tvm import relax
 
-    options = _options(operator, "L2NormOptions")
+    options = options_of(operator, "L2NormOptions")
     value = converter.get_tensor_expr(converter.get_input_tensors(operator)[0])
     total = relax.op.sum(relax.op.square(value), axis=[-1], keepdims=True)
     small = relax.op.maximum(total, expressions.scalar(1e-12, value))

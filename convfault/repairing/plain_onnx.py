@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convfault.errors import UsageError
-from convfault.relax.onnx_windows import pad_explicitly
+from convfault.relax.onnx_windows import pad_all_axes, pad_explicitly
 from convfault.repairing.onnx_draft import LOWEST
 from convfault.repairing.onnx_values import attributes_of, constants_of, shapes_of
 from convfault.repairing.simpler_onnx import RARE, USUAL, spellings
@@ -72,12 +72,14 @@ def folded(model: Any) -> Any:
 
 
 def explicit_paddings(model: Any) -> Any:
-    """With ``pads`` instead of ``auto_pad`` and ``output_shape``, where the sizes are known."""
+    """With ``pads`` instead of ``auto_pad``, ``output_shape`` and chosen axes, where the sizes are known."""
     import onnx
 
     found = onnx.ModelProto()
     found.CopyFrom(model)
-    pad_explicitly(found.graph, {name: sides for name, sides in shapes_of(model).items() if all(sides[2:])})
+    shapes = shapes_of(model)
+    pad_explicitly(found.graph, {name: sides for name, sides in shapes.items() if all(sides[2:])})
+    pad_all_axes(found.graph, {name: len(sides) for name, sides in shapes.items()}, constants_of(model))
     return found
 
 

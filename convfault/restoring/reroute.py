@@ -44,7 +44,7 @@ def detours(found: Measurement, guilty: int | None, folder: Path, request: Reque
             failed.append((text, way.found))
     for number, (text, crashed) in enumerate(failed[:AGAIN]):
         for way in chain(
-            respellings(crashed, folder / str(number), request, context),
+            respellings(crashed, None, folder / str(number), request, context),
             (_gone(found, other, request, context) for other in _with_other_options(crashed) if other not in first),
         ):
             yield way if way.edit.startswith(CONVERT) else replace(way, edit=f"{CONVERT} {text}; {way.edit}")

@@ -21,6 +21,9 @@ from convfault.restoring.onward import onward
 from convfault.restoring.way import Way
 
 SECONDS = 300.0
+RUNS = 6
+"""How many conversions of respelled models are run to the end at most."""
+
 MANY = 5
 """Kinds of operators that are named one by one."""
 
@@ -49,21 +52,29 @@ LANGUAGES: Mapping[str, Language] = {
 """By format; Keras' layers are said as TensorFlow's operators first."""
 
 
-def respellings(found: Measurement, folder: Path, request: Request, context: Context) -> Iterator[Way]:
+def respellings(
+    found: Measurement, guilty: int | None, folder: Path, request: Request, context: Context
+) -> Iterator[Way]:
     """Try plainer and plainer words, until what is converted from them agrees with the source.
 
-    Nothing is tried where the conversion did not fail, or failed on another format. What is rewritten keeps its
-    meaning; that it does is not taken for granted: the new target is measured against the source as it was.
+    Said otherwise is what the conversion failed on, or what hop ``guilty`` (from 0) read where it gave wrong values;
+    nothing, where no hop is known, or it read another format. What is rewritten keeps its meaning; that it does is not
+    taken for granted: the new target is measured against the source as it was. Of those that give a target, which
+    takes longest, only the first few are tried.
     """
     conversion = found.pair.conversion
-    if conversion is None or found.traces:
+    if conversion is None:
         return
-    number = len(conversion.models) - (1 if conversion.target is None else 2)
+    failed = len(conversion.models) - (1 if conversion.target is None else 2)
+    number = guilty if found.traces else failed
+    if number is None:
+        return
     model = conversion.models[number]
     language = LANGUAGES.get(model.format)
     if language is None:
         return
     said: list[list[str]] = [[]]
+    left = RUNS
     for place, asked in enumerate(language.trials):
         path = folder / str(place) / language.filename
         path.parent.mkdir(parents=True)
@@ -78,7 +89,8 @@ def respellings(found: Measurement, folder: Path, request: Request, context: Con
         plain = inspected(replace(Model.from_path(str(path)), preprocessing=model.preprocessing), None, context)
         way = _tried(found, number, plain, _edit(language, words), (request, context))
         yield way
-        if way.accepted:
+        left -= way.found is not None and bool(way.found.traces)
+        if way.accepted or left == 0:
             return
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convfault.comparison import AGREE
+from convfault.fault import Fault
 from convfault.investigation import Findings, investigate
 from convfault.measurement import Measurement
 from convfault.model import Model
@@ -72,7 +73,11 @@ class _Restoring:
             self.minutes.findings = investigate(self.found, self.context)
         if (best is not None and best.reached) or refused or "tool" not in self.order.strategies:
             return best
-        return self._unfused() or self._upstream() or self._respelled() or self._rerouted() or best
+        ways = [self._respelled, self._rerouted]  # a tool that fails does so soon; one that gives wrong values does not
+        if self.found.traces:
+            ways.reverse()
+        first = self._unfused() or self._upstream()
+        return first or next((version for way in ways if (version := way())), None) or best
 
     def _too_large(self, best: Version) -> bool:
         """Whether a result is larger than the budget allows: of a file that is not spared, only a size can tell."""
@@ -105,9 +110,10 @@ class _Restoring:
         return self._first(respelling.unfused(self.found, names, folder, self.request, self.context), folder)
 
     def _respelled(self) -> Version | None:
-        """What a converter makes of a model in plainer words."""
-        folder = self.folder / "respelled"
-        return self._first(respelling.respellings(self.found, folder, self.request, self.context), folder)
+        """What a converter makes of a model in plainer words; one that was told to round values does so in any."""
+        folder, fault = self.folder / "respelled", self._tool_fault()
+        guilty = fault.evidence.get("hop") if fault and not fault.evidence.get("changing_options") else None
+        return self._first(respelling.respellings(self.found, guilty, folder, self.request, self.context), folder)
 
     def _first(self, ways: Iterator[Way], folder: Path) -> Version | None:
         """The target of the first way that agrees; what was edited in the target itself is not in it."""
@@ -136,14 +142,17 @@ class _Restoring:
         return Version(reroute.copied(found.pair.target, found, folder / self.place.path.name), folder)
 
     def _rerouted(self) -> Version | None:
-        guilty = next(
-            (fault.evidence.get("hop") for fault in self.minutes.findings.faults if fault.kind == "tool"), None
-        )
+        fault = self._tool_fault()
+        guilty = fault.evidence.get("hop") if fault else None
         if self.found.comparison.verdict != AGREE and self.found.pair.conversion and not self.found.traces:
             guilty = len(self.found.pair.conversion.hops) - 1
         folder = self.folder / "detour"
         ways = reroute.detours(self.found, guilty, folder, self.request, self.context)
         return self._first((reroute.giving(way, self.place.format) for way in ways), folder)
+
+    def _tool_fault(self) -> Fault | None:
+        """Which hop is to blame, where it is known."""
+        return next((fault for fault in self.minutes.findings.faults if fault.kind == "tool"), None)
 
     def _fed_rightly(self, best: Version) -> None:
         """Put what the model is to be fed with beside it, where source or target were fed with something else."""

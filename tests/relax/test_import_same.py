@@ -56,6 +56,7 @@ def torch_functions() -> dict[str, Function]:
         "nearest by centres": lambda x: functional.interpolate(x, scale_factor=2, mode="nearest-exact"),
         "circle": lambda x: functional.pad(x, (1, 2, 2, 1), mode="circular"),
         "turned": lambda x: x.flip(3) + torch.cumsum(x, 1),
+        "summed from behind": lambda x: x.flip(2).cumsum(2).flip(2) + torch.cat([x, x * 2], 1).flip(1)[:, :8],
         "unequal parts": lambda x: functional.adaptive_avg_pool2d(x, (7, 7)),
         "one row of many": lambda x: x.permute(2, 0, 1, 3)[3] + x.permute(2, 0, 1, 3)[5],
         "filled": lambda x: x * torch.full((8, 1, 1), 0.3) + torch.arange(10.0),
@@ -76,7 +77,7 @@ def torch_functions() -> dict[str, Function]:
         "spread", "spread and mean", "other sizes", "extremes", "largest", "response", "product by letters",
         "summed by letters", "attention", "nearest by centres", "circle", "turned", "unequal parts", "one row of many",
         "filled", "moved axis", "normalized each", "normalized by statistics", "less than no padding", "remainders",
-        "logarithm of a sum",
+        "logarithm of a sum", "summed from behind",
     ],
 )  # fmt: skip
 def test_torch_operators_mean_the_same(name: str, tmp_path: Path) -> None:
@@ -120,13 +121,14 @@ def tensorflow_functions() -> dict[str, Function]:
         "block": lambda x: dynamic_update_slice(x, tf.nn.relu(x[:, 2:5, 1:4]), [0, 11, 1, 0]),
         "made of parts": lambda x: tf.scatter_nd([[0, 3], [0, 4]], x[0, 5:7], [1, 12, 10, 8]) + x,
         "added up": lambda x: tf.scatter_nd([[0, 3], [0, 3]], x[0, 5:7], [1, 12, 10, 8]) + x,
+        "summed": lambda x: tf.cumsum(x, 2, exclusive=True) + tf.cumsum(x, 1, reverse=True),
     }
 
 
 NAMES = [
     "dilated", "dilated within", "transposed", "transposed within", "called", "product of a picture", "rough gelu",
     "repeated", "unit length", "response", "sloped", "best class", "turned", "along the height", "depth",
-    "block", "made of parts", "added up",
+    "block", "made of parts", "added up", "summed",
 ]  # fmt: skip
 
 

@@ -84,6 +84,31 @@ def channels_first_block(sketch: Sketch, source: str) -> str:
     return sketch.layer("clip", x, (1, 4, 6, 5), minimum=0.0, maximum=INFINITY)
 
 
+@pytest.mark.parametrize(("begin", "end", "stride", "within"), [(1, 3, 1, True), (2, 5, 1, False), (11, -1, -1, False)])
+def test_a_cut_of_a_join_is_one_of_a_part_only_where_it_lies_within_it(
+    begin: int, end: int, stride: int, within: bool
+) -> None:
+    sketch = Sketch()
+    parts = [sketch.layer(kind, sketch.source, (1, 6, 5, 4)) for kind in ("tanh", "exp", "square")]
+    joined = sketch.layer("concat", parts, (1, 6, 5, 12), axis=3)
+    length = len(range(begin, end, stride))
+    cut = {"begin": (0, 0, 0, begin), "end": (1, 6, 5, end), "strides": (1, 1, 1, stride)}
+    graph = simplified(sketch.ending(sketch.layer("slice", joined, (1, 6, 5, length), **cut)))
+    assert ("concat" not in kinds(graph)) == within
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_sum_between_two_turns_runs_from_behind_if_they_turn_its_axis(axis: int) -> None:
+    sketch = Sketch()
+    turn = {"begin": (0, 5, 0, 0), "end": (1, -1, 5, 4), "strides": (1, -1, 1, 1)}
+    shape = (1, 6, 5, 4)
+    total = sketch.layer("cumsum", sketch.layer("slice", sketch.source, shape, **turn), shape,
+                         axis=axis, exclusive=True, reverse=False)  # fmt: skip
+    graph = simplified(sketch.ending(sketch.layer("slice", total, shape, **turn)))
+    assert kinds(graph) == (["cumsum"] if axis == 1 else ["slice", "cumsum", "slice"])
+    assert only(graph, "cumsum")["reverse"] is (axis == 1)
+
+
 def test_a_model_with_channels_first_gets_them_last_from_input_to_output() -> None:
     sketch = Sketch(1, 4, 6, 5)
     x = sketch.layer("tanh", sketch.source, (1, 4, 6, 5))

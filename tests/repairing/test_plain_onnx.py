@@ -83,6 +83,16 @@ def test_paddings_in_numbers_are_what_the_mode_amounts_to(
     assert_same(made, plain)
 
 
+@pytest.mark.parametrize(("axes", "widths"), [([2], [1, 3]), ([-1, 2], [1, 0, 2, 3])])
+def test_paddings_of_chosen_axes_are_those_of_all(axes: list[int], widths: list[int]) -> None:
+    arrays = {"widths": np.asarray(widths), "value": np.asarray(0.5, np.float32), "axes": np.asarray(axes)}
+    made = one("Pad", *arrays, arrays=arrays, opset=18)
+    plain = explicit_paddings(made)
+    assert len(plain.graph.node[0].input) == 3
+    assert_same(made, plain)
+    assert_same(made, of_opset(13)(plain))
+
+
 @given(pads=some.tuples(*[some.integers(0, 1)] * 4).map(list), counted=some.integers(0, 1), **WINDOW)
 def test_pools_that_pad_one_edge_more_are_padded_by_an_operator_of_their_own(
     pads: list[int], counted: int, kernel_shape: list[int], strides: list[int]

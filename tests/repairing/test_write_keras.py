@@ -368,6 +368,17 @@ def test_scales_are_changed_where_the_layer_keeps_them(number: int, make: Callab
     assert error(target, edits, path) < 1e-5
 
 
+@pytest.mark.parametrize(("package", "suffix"), FORMS)
+@pytest.mark.parametrize("settings", [{"exclusive": False, "reverse": False}, {"exclusive": True, "reverse": True}])
+def test_a_new_cumulative_sum_runs_as_it_is_told(
+    settings: dict[str, bool], package: str, suffix: str, make: Callable[..., View], out: Path
+) -> None:
+    target = make(keras_models.branched, package, suffix)
+    conv = of_kind(target.graph, "convolution")
+    edits = [Insert(Layer("total", "cumsum", (conv.id,), conv.shape, hyperparameters={"axis": 1, **settings}))]
+    assert error(target, edits, written(target, edits, out)) < 1e-4
+
+
 def test_outputs_keep_their_names(make: Callable[..., View], out: Path) -> None:
     target = make(keras_models.branched)
     end = target.graph[target.graph.outputs[1]]

@@ -167,6 +167,8 @@ WRITABLE: list[tuple[str, dict[str, Any], bool]] = [
     ("max_pool", {**PLAIN, "size": (3, 3), "padding": ODD}, True),
     ("max_pool", {"strides": (2, 1), "dilation": (2, 1), "size": (2, 3), "padding": ODD}, True),
     ("softmax", {"axis": 1}, True),
+    ("cumsum", {"axis": 1, "exclusive": False, "reverse": False}, True),
+    ("cumsum", {"axis": 3, "exclusive": True, "reverse": True}, True),
     ("resize", {**ZOOM, "method": "nearest_neighbor", "coordinates": "asymmetric", "rounding": "ceil"}, True),
     ("resize", {**ZOOM, "method": "nearest_neighbor", "coordinates": "asymmetric", "rounding": "floor"}, True),
     ("resize", {**ZOOM, "method": "linear", "coordinates": "half_pixel", "rounding": "", "scales": (1.7, 1.7)}, True),

@@ -313,6 +313,22 @@ def test_an_average_with_a_divisor_of_its_own_is_multiplied(
         assert np.allclose(target.graph[output].view(found), wanted[output], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("settings", [{"exclusive": False, "reverse": False}, {"exclusive": True, "reverse": True}])
+def test_a_new_cumulative_sum_runs_as_it_is_told(
+    settings: dict[str, bool], form: str, sound: dict[str, View], out: Path
+) -> None:
+    target = sound[form]
+    pool = next(layer for layer in target.graph if layer.kind == "average_pool")
+    total = Layer("total", "cumsum", (pool.id,), pool.shape, hyperparameters={"axis": 2, **settings})
+    edit = Insert(total)
+    mended = written(target, [edit], out)
+    pixels, start = pictures(target.path), target.graph.inputs[0]
+    wanted = evaluate.run(edit.apply(target.graph), {start: target.graph[start].view(pixels)})
+    for found, output in zip(run(mended, pixels), target.graph.outputs, strict=True):
+        assert np.allclose(target.graph[output].view(found), wanted[output], rtol=1e-4, atol=1e-4)
+
+
 def test_a_shape_that_a_file_only_guesses_behind_an_open_batch_stands_in_no_edits_way(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     import tensorflow as tf

@@ -39,6 +39,14 @@ def knows_old_words(source: Any, target: str, options: Mapping[str, Any]) -> dic
     return copies(source, target, options)
 
 
+def mistakes_new_words(source: Any, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Write another file for a model of an opset above 17."""
+    import onnx
+
+    version = onnx.load(source.path).opset_import[0].version
+    return copies(source, target, {"file": options["other" if version > 17 else "file"]})
+
+
 def falls(source: Any, target: str, options: Mapping[str, Any]) -> None:
     os.abort()
 

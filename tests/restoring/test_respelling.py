@@ -12,20 +12,22 @@ from convfault.cache import Cache
 from convfault.investigation import investigate
 from convfault.measurement import measure
 from convfault.request import Context, Request
+from convfault.restoring import respelling
 from convfault.restoring.respelling import respellings, unfused
 from convfault.restoring.way import Way
 from tests.localization.test_optimizing import PICTURES, pooled
 from tests.restoring import fakes
 
-Tried = Callable[[Path], list[Way]]
+Tried = Callable[..., list[Way]]
+Faulty = Callable[..., Path]
 
 
 @pytest.fixture
 def tried(store: Cache, data: Path, tmp_path: Path) -> Tried:
-    def run(model: Path) -> list[Way]:
+    def run(model: Path, guilty: int | None = None) -> list[Way]:
         request = Request(str(model), route="onnx>tflite", data=str(data), limit=12)
         context = Context(store)
-        return list(respellings(measure(request, context), tmp_path / "respelled", request, context))
+        return list(respellings(measure(request, context), guilty, tmp_path / "respelled", request, context))
 
     return run
 
@@ -68,6 +70,26 @@ def test_a_conversion_that_did_not_fail_is_left_alone(
     assert tried(new_words) == []
 
 
+def test_a_tool_that_gives_wrong_values_for_new_words_is_told_in_old_ones(
+    tried: Tried, new_words: Path, tiny_tflite: Path, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"file": tiny_tflite, "other": faulty("tflite", "weights_scaled")}
+    fakes.install(monkeypatch, fakes.converter("mistaken", "onnx", "tflite", "mistakes_new_words", **files))
+    assert tried(new_words) == []  # which hop is guilty is not known
+    *left_out, way = tried(new_words, 0)
+    assert way.accepted
+    assert "opset 17" in way.edit
+    assert all(item.found is not None and item.found.comparison.verdict == "differ" for item in left_out)
+
+
+def test_of_a_tool_that_gives_wrong_values_for_any_words_only_some_are_tried(
+    tried: Tried, new_words: Path, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(respelling, "RUNS", 2)
+    fakes.install(monkeypatch, fakes.converter("wrong", "onnx", "tflite", file=faulty("tflite", "weights_scaled")))
+    assert [way.accepted for way in tried(new_words, 0)] == [False, False]
+
+
 def test_a_keras_model_that_tflite_has_no_words_for_is_said_in_plainer_ones(store: Cache, tmp_path: Path) -> None:
     import keras
 
@@ -78,7 +100,7 @@ def test_a_keras_model_that_tflite_has_no_words_for_is_said_in_plainer_ones(stor
     context = Context(store)
     found = measure(request, context)
     assert found.comparison.verdict == "crash"
-    *_, way = respellings(found, tmp_path / "respelled", request, context)
+    *_, way = respellings(found, None, tmp_path / "respelled", request, context)
     assert way.accepted
     assert "resizes as products with matrices" in way.edit
     assert way.found is not None

@@ -55,7 +55,9 @@ def _hyperparameters(layer: Layer, order: Order) -> dict[str, Any] | None:
         return values if len(layer.inputs) == 2 else None
     if layer.kind in {"affine", "normalize"}:
         return values if order[-1] == len(order) - 1 else None
-    if layer.kind in {"concat", "softmax", "log_softmax", "local_response"}:
+    if layer.kind == "cumsum" and values["axis"] is None:
+        return None
+    if layer.kind in {"concat", "cumsum", "softmax", "log_softmax", "local_response"}:
         return {**values, "axis": order[values["axis"]]}
     if layer.kind in {"argmax", "argmin"} and values["keepdims"] and values["axis"] is not None:
         return {**values, "axis": order[values["axis"]]}
@@ -207,7 +209,7 @@ MOVABLE = (
     | kinds.BINARY
     | kinds.REDUCTIONS
     | {"affine", "where", "concat", "softmax", "log_softmax", "slice", "pad", "normalize", "prelu", "local_response"}
-    | {"argmax", "argmin"}
+    | {"argmax", "argmin", "cumsum"}
 )
 RULES = (
     Rule("merge_transposes", frozenset({"transpose"}), merge_transposes),

@@ -145,7 +145,7 @@ def merge_slices(draft: Draft, layer: Layer) -> Layer | None:
 def slice_of_part(draft: Draft, layer: Layer) -> Layer | None:
     """A cut of a join that lies within one of the joined parts is a cut of that part: a write that is read again."""
     joined = draft.input_of(layer)
-    if joined.kind != "concat":
+    if joined.kind != "concat" or layer["strides"][joined["axis"]] < 0:
         return None
     axis, behind = int(joined["axis"]), 0
     for name in joined.inputs:
@@ -157,6 +157,26 @@ def slice_of_part(draft: Draft, layer: Layer) -> Layer | None:
             values = {n: (*v[:axis], places.get(n, v[axis]), *v[axis + 1 :]) for n, v in layer.hyperparameters.items()}
             return replace(layer, inputs=(name,), hyperparameters=values)
     return None
+
+
+def sum_from_behind(draft: Draft, layer: Layer) -> Layer | None:
+    """A cumulative sum between two turns of its axis runs the other way."""
+    total = draft.input_of(layer)
+    turned = draft.input_of(total) if total.kind == "cumsum" else total
+    if turned.kind != "slice" or turned is total or total["axis"] is None:
+        return None
+    if not all(_is_turned(one, int(total["axis"])) for one in (layer, turned)):
+        return None
+    values = {**total.hyperparameters, "reverse": not total["reverse"]}
+    return replace(layer, kind="cumsum", inputs=turned.inputs, hyperparameters=values)
+
+
+def _is_turned(layer: Layer, axis: int) -> bool:
+    """Whether a slice only turns around one axis."""
+    side = layer.shape[axis]
+    whole = {"begin": [0] * len(layer.shape), "end": list(layer.shape), "strides": [1] * len(layer.shape)}
+    whole["begin"][axis], whole["end"][axis], whole["strides"][axis] = side - 1, -1, -1
+    return all(list(layer[name]) == values for name, values in whole.items())
 
 
 def take_to_slice(draft: Draft, layer: Layer) -> Layer | None:
@@ -220,4 +240,5 @@ RULES = (
     Rule("slice_of_part", frozenset({"slice"}), slice_of_part),
     Rule("merge_concats", frozenset({"concat"}), merge_concats),
     Rule("merge_slices", frozenset({"slice"}), merge_slices),
+    Rule("sum_from_behind", frozenset({"slice"}), sum_from_behind),
 )

@@ -166,6 +166,20 @@ def _log_softmax(document: KerasDocument, layer: Layer, shapes: Shapes) -> Calla
     return lambda tensor: call(tensor, axis=int(layer["axis"]))
 
 
+def _cumulative_sum(document: KerasDocument, layer: Layer, shapes: Shapes) -> Callable[..., Any]:
+    """Keras' own runs forwards and counts each place itself."""
+    axis = int(layer["axis"])
+    total, flip = operation(document, "cumsum"), operation(document, "flip", "reverse")
+
+    def apply(tensor: Any) -> Any:
+        tensor = flip(tensor, axis=[axis]) if layer["reverse"] else tensor
+        found = total(tensor, axis=axis)
+        found = found - tensor if layer["exclusive"] else found
+        return flip(found, axis=[axis]) if layer["reverse"] else found
+
+    return apply
+
+
 def _concat(document: KerasDocument, layer: Layer, shapes: Shapes) -> Callable[..., Any]:
     made = document.file.library.layers.Concatenate(axis=int(layer["axis"]))
     return lambda *tensors: made(list(tensors))
@@ -248,6 +262,7 @@ EMITTERS: dict[str, Emitter] = {
     "clip": _clip,
     "concat": _concat,
     "convolution": convolution,
+    "cumsum": _cumulative_sum,
     "dense": _dense,
     "elu": _elu,
     "gelu_tanh": _gelu_tanh,

@@ -143,6 +143,14 @@ def _index_of(kind: str) -> Emitter:
     return _exact(make)
 
 
+def _cumulative_sum(document: OnnxDocument, layer: Layer, tensors: list[str]) -> str:
+    if document.opset < 11:
+        raise Refusal("ONNX has a cumulative sum from opset 11 on")
+    axis = document.add_constant("axis", np.asarray(layer["axis"], np.int64))
+    settings = {name: int(layer[name]) for name in ("exclusive", "reverse")}
+    return document.make("CumSum", [*tensors, axis], layer.shape, settings)
+
+
 def _softmax(kind: str) -> Emitter:
     def make(document: OnnxDocument, layer: Layer, tensors: list[str]) -> str:
         axis, rank = int(layer["axis"]), len(layer.shape)
@@ -271,6 +279,7 @@ EMITTERS: dict[str, Emitter] = {
     "gelu_tanh": _gelu("tanh"),
     "hard_swish": _unary("HardSwish", opset=14),
     "leaky_relu": _unary("LeakyRelu", alpha="slope"),
+    "cumsum": _exact(_cumulative_sum),
     "log_softmax": _softmax("LogSoftmax"),
     "matmul": _exact(lambda document, layer, tensors: document.make("MatMul", tensors, layer.shape)),
     "max_pool": pool("MaxPool"),

@@ -137,6 +137,12 @@ def _index_of(kind: str) -> Emitter:
     return make
 
 
+def _cumulative_sum(document: TensorFlowDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
+    axis = document.add_constant("axis", np.asarray(layer["axis"], np.int32))
+    settings = {name: bool(layer[name]) for name in ("exclusive", "reverse")}
+    return document.make("Cumsum", [inputs[0], axis], layer.shape, settings)
+
+
 def _softmax(kind: str) -> Emitter:
     def make(document: TensorFlowDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
         rank, axis = len(layer.shape), int(layer["axis"])
@@ -223,6 +229,7 @@ EMITTERS: dict[str, Emitter] = {
     "cast": _cast,
     "clip": _clip,
     "concat": _concat,
+    "cumsum": _cumulative_sum,
     "dense": _dense,
     "elu": _elu,
     "gelu": _gated(_chain(("Mul", float(np.sqrt(0.5))), ("Erf", None), ("AddV2", 1.0), ("Mul", 0.5))),

@@ -195,6 +195,12 @@ def _index_of(kind: str) -> Emitter:
     return make
 
 
+def _cumulative_sum(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
+    axis = document.add_constant("axis", np.asarray(layer["axis"], np.int32))
+    options = {name: bool(layer[name]) for name in ("exclusive", "reverse")}
+    return document.make("CUMSUM", [inputs[0], axis], layer.shape, options, dtype=_dtype(layer))
+
+
 def _softmax(kind: str) -> Emitter:
     def make(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
         rank, axis = len(layer.shape), int(layer["axis"])
@@ -299,6 +305,7 @@ EMITTERS: dict[str, Emitter] = {
     "cast": _cast,
     "clip": _clip,
     "concat": _concat,
+    "cumsum": _cumulative_sum,
     "convolution": _convolution,
     "dense": _dense,
     "elu": _elu,

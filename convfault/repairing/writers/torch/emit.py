@@ -154,6 +154,15 @@ def _index_of(kind: str) -> Emitter:
     return exact(make)
 
 
+def _cumulative_sum(document: TorchDocument, layer: Layer, tensors: list[str]) -> str:
+    """torch's own runs forwards and counts each place itself."""
+    (tensor,), axis, shape = tensors, int(layer["axis"]), layer.shape
+    turned = document.make("flip.default", [tensor], shape, {"dims": [axis]}) if layer["reverse"] else tensor
+    total = document.make("cumsum.default", [turned], shape, {"dim": axis})
+    total = document.make("sub.Tensor", [total, turned], shape) if layer["exclusive"] else total
+    return document.make("flip.default", [total], shape, {"dims": [axis]}) if layer["reverse"] else total
+
+
 def _prelu(document: TorchDocument, layer: Layer, values: Sequence[Value], shapes: Shapes) -> Value:
     """torch's slopes are those of axis 1."""
     slopes = layer.parameters["slopes"].values.astype(np.float32).reshape(-1)
@@ -216,6 +225,7 @@ EMITTERS: dict[str, Emitter] = {
     "clip": _clip,
     "concat": concat,
     "convolution": convolution,
+    "cumsum": exact(_cumulative_sum),
     "dense": exact(_dense),
     "elu": _unary("elu.default", lambda layer: {"alpha": float(layer["alpha"])}),
     "floor_divide": _binary("div.Tensor_mode", rounding_mode="floor"),
