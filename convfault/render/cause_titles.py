@@ -121,6 +121,7 @@ TITLES: Mapping[str, str] = {
     "unsupported_type": "type of numbers not supported",
     "bad_file": "model file not readable for the tool",
     "bad_name": "name not allowed",
+    "outside_file": "a reference that leads out of the model file",
     "bad_shape": "shapes do not fit",
     # runtime
     "kernel": "a runtime's kernel computes otherwise",

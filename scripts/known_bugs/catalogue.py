@@ -25,8 +25,8 @@ def _torch(name: str, middle: Any) -> Callable[[Path], Path]:
     return lambda folder: torch_networks.network(folder, name, middle)
 
 
-def _keras(name: str, middle: Any) -> Callable[[Path], Path]:
-    return lambda folder: keras_networks.network(folder, name, middle)
+def _keras(name: str, middle: Any, **settings: Any) -> Callable[[Path], Path]:
+    return lambda folder: keras_networks.network(folder, name, middle, **settings)
 
 
 SHOWN: tuple[Shown, ...] = (
@@ -116,6 +116,12 @@ SHOWN: tuple[Shown, ...] = (
         ("ResizeBicubic", "up"),
     ),
     Shown(
+        "tflite2onnx-buffers",
+        _keras("no_bias", keras_networks.identity, bias=False),
+        "keras>tflite:tflite_converter>onnx:tflite2onnx",
+        ("FULLY_CONNECTED",),
+    ),
+    Shown(
         "tflite2onnx-ops",
         _keras("shape", keras_networks.reshaped),
         "keras>tflite:tflite_converter>onnx:tflite2onnx",
@@ -189,8 +195,5 @@ SHOWN: tuple[Shown, ...] = (
     ),
 )
 
-ABSENT: Mapping[str, str] = {
-    "tflite2onnx-buffers": "does not happen here: tflite2onnx 0.4.1 with tflite 2.18.0 reads what TensorFlow 2.21 "
-    "writes; a small network converts and agrees, MobileNetV2's file (9 MB) converts",
-}
+ABSENT: Mapping[str, str] = {}
 """Entries that cannot be shown here → why."""

@@ -11,8 +11,8 @@ import numpy as np
 SIZE, CHANNELS, WIDE, CLASSES = 24, 8, 16, 10
 
 
-def network(folder: Path, name: str, middle: Callable[[], Any]) -> Path:
-    """Convolution → batch norm → relu → ``middle`` → 1x1 convolution → mean → dense."""
+def network(folder: Path, name: str, middle: Callable[[], Any], bias: bool = True) -> Path:
+    """Convolution → batch norm → relu → ``middle`` → 1x1 convolution → mean → dense, with a ``bias`` or without."""
     import keras
     from keras import layers
 
@@ -23,7 +23,7 @@ def network(folder: Path, name: str, middle: Callable[[], Any]) -> Path:
     x = middle()(x)
     x = layers.Conv2D(WIDE, 1, activation="relu", name="wide")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    found = keras.Model(picture, layers.Dense(CLASSES, name="dense")(x), name=name)
+    found = keras.Model(picture, layers.Dense(CLASSES, use_bias=bias, name="dense")(x), name=name)
     _enliven(found)
     path = folder / f"{name}.keras"
     found.save(path)

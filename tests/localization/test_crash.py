@@ -99,7 +99,8 @@ MESSAGES = [
         ("unsupported_operator", "conv_transpose2d", "", "", ""),
     ),
     ("NotImplementedError: Unsupported TFLite OP 77 SHAPE", ("unsupported_operator", "SHAPE", "", "", "")),
-    ("error: unpack_from requires a buffer of at least 1815649086 bytes", ("bad_file", "", "", "", "")),
+    ("error: unpack_from requires a buffer of at least 1815649086 bytes", ("outside_file", "", "", "", "")),
+    ("TypeError: bad number -230933 for type uint32.", ("outside_file", "", "", "", "")),
     (
         "ValueError: '/conv1/Conv_output_0_pad/' is not a valid root scope name.",
         ("bad_name", "", "", "/conv1/Conv_output_0_pad/", "name"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from convfault.frameworks import FRAMEWORKS
-from convfault.localization.tool import reduction
+from convfault.localization.tool import cut_tflite, reduction
 from convfault.model import Model
 from tests import tiny
 
@@ -51,3 +52,27 @@ def test_a_model_is_cut_to_one_node_to_its_middle_and_to_all_of_it(tmp_path: Pat
         assert found is not None
         assert set(kept) <= set(found.held)
         assert runs(found.model)
+
+
+def test_tflite_is_taken_apart_where_its_classes_are_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cut_tflite.where().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    assert cut_tflite.classes().__name__ == "schema_py_generated"
+    assert [operator for operator, _ in cutter(tmp_path, "tflite").nodes].count("DEPTHWISE_CONV_2D") == 1
+
+
+def test_what_is_found_outside_of_a_file_is_one_failure_whatever_it_is() -> None:
+    flatbuffers = pytest.importorskip("flatbuffers")
+
+    def signature(place: int) -> str:
+        try:
+            flatbuffers.table.Table(bytearray(b"\xff" * 8), 0).Get(flatbuffers.number_types.Uint32Flags, place)
+        except Exception as error:
+            return reduction.signature(error)
+        raise AssertionError
+
+    assert signature(100) == signature(10_000)
+    assert "outside of the file" in signature(100)

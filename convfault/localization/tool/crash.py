@@ -60,8 +60,14 @@ CAUSES: Mapping[str, Mapping[str, str]] = {
     "bad_file": {
         "finds": "the tool cannot read the model file",
         "arises": "a newer format than the tool knows",
-        "example": "tflite2onnx with buffers outside the flat buffer",
+        "example": "a file of a newer schema",
         "repair": "write the file with an older release, or take another tool",
+    },
+    "outside_file": {
+        "finds": "the tool follows a reference that leads out of the model file, which its runtime reads well",
+        "arises": "an input that is left out (a bias, written as -1) is read as a tensor; weights outside the buffers",
+        "example": "tflite2onnx: a FULLY_CONNECTED whose bias was all zeros, which TFLiteConverter leaves out",
+        "repair": "give the layer all its inputs (a bias other than zero) before converting, or take another tool",
     },
     "unreadable_target": {
         "finds": "the tool ended well, and its runtime cannot read what it wrote",

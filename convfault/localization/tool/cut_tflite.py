@@ -1,21 +1,49 @@
-"""Takes a TFLite model apart. Runs where a converter runs; needs ``ai_edge_litert`` there."""
+"""Takes a TFLite model apart. Runs where a converter runs; needs ``flatbuffers`` there."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from convfault.localization.tool.reduction import Piece, Places
 from convfault.model import Model
+
+SCHEMA = "CONVFAULT_TFLITE_SCHEMA"
+"""The variable that says where flatbuffers' classes are, for an environment that does not have them itself."""
+
+
+def where() -> dict[str, str]:
+    """The variable with the place of the classes that this environment has."""
+    try:
+        found = importlib.util.find_spec("ai_edge_litert.schema_py_generated")
+    except ModuleNotFoundError:
+        found = None
+    return {} if found is None or found.origin is None else {SCHEMA: found.origin}
+
+
+def classes() -> Any:
+    """flatbuffers' classes for TFLite: this environment's, or those of the one that started this process."""
+    try:
+        from ai_edge_litert import schema_py_generated
+    except ImportError:
+        spec = importlib.util.spec_from_file_location("schema_py_generated", os.environ[SCHEMA])
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    return schema_py_generated
 
 
 class Cutter:
     """The operators of the first subgraph; tensors that operators left out had computed become inputs."""
 
     def __init__(self, model: Model) -> None:
-        from ai_edge_litert import schema_py_generated as schema
-
+        schema = classes()
         self.source, self.schema = model, schema
         self.model = schema.ModelT.InitFromPackedBuf(Path(model.path).read_bytes(), 0)
         names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}

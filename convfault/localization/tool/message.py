@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 OPERATOR, ATTRIBUTE, TENSOR = "unsupported_operator", "unsupported_attribute", "missing_tensor"
+OUTSIDE = "outside_file"
 TYPES = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
 """MLIR's names of types that few runtimes compute in."""
 
@@ -93,7 +94,8 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ),
     (ATTRIBUTE, r"\b(?P<attribute>[a-z_]+) ?= ?\S+ is not (?:yet )?(?:supported|implemented)"),
     (ATTRIBUTE, r"\b(?:[Dd]oes not support|[Uu]nsupported) (?P<attribute>(?:attribute |value of )?\w+(?: \w+)?)"),
-    ("bad_file", r"requires a buffer of at least \d+ bytes"),
+    (OUTSIDE, r"requires a buffer of at least \d+ bytes"),
+    (OUTSIDE, r"bad number -?\d+ for type u?int\d+"),
     ("bad_file", r"(?:Error parsing message|Invalid magic|cannot parse|Unable to open file|truncated)"),
     ("bad_shape", r"could not be broadcast|mat1 and mat2 shapes|Dimensions must be equal|expected input.*channels"),
     ("bad_shape", r"[Ss]hapes? (?:mismatch|must match|.{0,40}incompatible)"),

@@ -39,6 +39,9 @@ CUTTERS: Mapping[str, str] = {
 """By format of the source: what takes a model apart."""
 
 OURS = ("convfault/child.py", "convfault/converters/base.py")
+READERS = "flatbuffers"
+"""The package by which TFLite files are read."""
+
 SINGLE = 24
 """Up to so many nodes are left out one by one."""
 
@@ -265,6 +268,10 @@ def _guesses(nodes: Sequence[tuple[str, str]], hints: Sequence[str]) -> list[Pla
 def signature(error: BaseException) -> str:
     """What stays equal when a smaller model fails in the same way: kind, message, and the function that raised."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.endswith(OURS)]
+    if frames and READERS in Path(frames[-1].filename).parts:  # what it finds outside of the file is a matter of chance
+        own = [frame for frame in frames if READERS not in Path(frame.filename).parts]
+        frame = own[-1] if own else frames[-1]
+        return f"reads outside of the file {Path(frame.filename).name}:{frame.name}"
     place = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
     return f"{type(error).__name__} {plain(_message(error))} {place}"
 

@@ -16,7 +16,7 @@ from convfault import process
 from convfault.cache import Cache
 from convfault.converters import install
 from convfault.converters.route import Hop
-from convfault.localization.tool import reduction
+from convfault.localization.tool import cut_tflite, reduction
 from convfault.model import Model
 
 SECONDS, TRIALS = 120.0, 60
@@ -69,7 +69,8 @@ def shrink(
     arguments = {"convert": converter.convert, "source": source.to_record(), "options": options, "plan": plan}
     job = process.Job(JOB, arguments, stage=f"shrink for {converter.tool}", seconds=SECONDS + 30, log=work / "log.txt")
     try:
-        process.run(at_home(job, hop, cache))
+        job = at_home(job, hop, cache)
+        process.run(replace(job, environment={**job.environment, **cut_tflite.where()}))
         return _kept(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
