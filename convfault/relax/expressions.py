@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 
 def scalar(value: float, like: Any) -> Any:
     """A number of the type of another expression."""
@@ -171,6 +173,17 @@ def batch_to_space(value: Any, given: Sequence[int], blocks: Sequence[int], crop
     begin = [int(crop[0]) for crop in crops]
     end = [side - int(crop[1]) for side, crop in zip(whole[1:], crops, strict=False)]
     return relax.op.strided_slice(value, list(range(1, count + 1)), begin, end)
+
+
+def mirrored(value: Any, shape: Sequence[int], widths: Sequence[Sequence[int]]) -> Any:
+    """The value with borders that mirror it, its edge included, which Relax has no padding for: places taken."""
+    from tvm import relax
+
+    for axis, (side, pair) in enumerate(zip(shape, widths, strict=True)):
+        if any(pair):
+            places = np.pad(np.arange(side, dtype=np.int64), tuple(int(width) for width in pair), mode="symmetric")
+            value = relax.op.take(value, relax.const(places), axis)
+    return value
 
 
 def cumulative_sum(value: Any, axis: int, exclusive: bool, reverse: bool) -> Any:

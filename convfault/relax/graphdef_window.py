@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from convfault.relax import expressions
 from convfault.relax.graphdef import Node, Operator, static_shape
-
-PAD_MODES = {"REFLECT": "reflect", "SYMMETRIC": "symmetric"}
 
 
 def _format(node: Node) -> tuple[str, int]:
@@ -126,10 +125,10 @@ def _pad(node: Node) -> Any:
 def _mirror_pad(node: Node) -> Any:
     from tvm import relax
 
-    mode = PAD_MODES[node.attribute("mode")]
-    if mode != "reflect":
-        raise ValueError("TVM has no symmetric padding")
-    return relax.op.nn.pad(node.inputs[0], [int(width) for width in node.constant(1).reshape(-1)], mode)
+    widths = node.constant(1)
+    if node.attribute("mode") == "SYMMETRIC":
+        return expressions.mirrored(node.inputs[0], node.shape(), widths.tolist())
+    return relax.op.nn.pad(node.inputs[0], [int(width) for width in widths.reshape(-1)], "reflect")
 
 
 def _resize(method: str) -> Operator:

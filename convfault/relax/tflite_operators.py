@@ -58,6 +58,15 @@ def cumulative_sum(converter: Any, operator: Any) -> Any:
     return expressions.cumulative_sum(converter.get_tensor_expr(value), place, *told)
 
 
+def mirror_pad(converter: Any, operator: Any) -> Any:
+    """MIRROR_PAD that mirrors its edge, too, which TVM refuses."""
+    value, widths = converter.get_input_tensors(operator)
+    if tflite_windows.options_of(operator, "MirrorPadOptions").Mode() != 1:
+        return None
+    found = converter.get_tensor_expr(value)
+    return expressions.mirrored(found, tflite_windows.shape_of(value), converter.get_tensor_value(widths).tolist())
+
+
 def tile(converter: Any, operator: Any) -> Any:
     """TILE: how often each axis is repeated shows in the shapes, even where the graph computes it."""
     from tvm import relax
@@ -114,6 +123,7 @@ OPERATORS: dict[str, Operator] = {
     "FULLY_CONNECTED": tflite_windows.fully_connected,
     "GELU": gelu,
     "L2_NORMALIZATION": tflite_windows.length_normalization,
+    "MIRROR_PAD": mirror_pad,
     "PRELU": prelu,
     "QUANTIZE": same,
     "RESHAPE": reshape,

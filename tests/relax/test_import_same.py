@@ -121,6 +121,9 @@ def tensorflow_functions() -> dict[str, Function]:
         "block": lambda x: dynamic_update_slice(x, tf.nn.relu(x[:, 2:5, 1:4]), [0, 11, 1, 0]),
         "made of parts": lambda x: tf.scatter_nd([[0, 3], [0, 4]], x[0, 5:7], [1, 12, 10, 8]) + x,
         "added up": lambda x: tf.scatter_nd([[0, 3], [0, 3]], x[0, 5:7], [1, 12, 10, 8]) + x,
+        "mirrored": lambda x: tf.pad(x, [[0, 0], [1, 2], [3, 1], [0, 0]], "SYMMETRIC"),
+        "reflected": lambda x: tf.pad(x, [[0, 0], [1, 2], [3, 1], [0, 0]], "REFLECT"),
+        "repeated edge": lambda x: tf.gather(tf.gather(x, [0, 0, 0, *range(12), 11], axis=1), [*range(10), 9], axis=2),
         "summed": lambda x: tf.cumsum(x, 2, exclusive=True) + tf.cumsum(x, 1, reverse=True),
     }
 
@@ -128,7 +131,7 @@ def tensorflow_functions() -> dict[str, Function]:
 NAMES = [
     "dilated", "dilated within", "transposed", "transposed within", "called", "product of a picture", "rough gelu",
     "repeated", "unit length", "response", "sloped", "best class", "turned", "along the height", "depth",
-    "block", "made of parts", "added up", "summed",
+    "block", "made of parts", "added up", "summed", "mirrored", "reflected", "repeated edge",
 ]  # fmt: skip
 
 

@@ -97,6 +97,31 @@ def test_a_cut_of_a_join_is_one_of_a_part_only_where_it_lies_within_it(
     assert ("concat" not in kinds(graph)) == within
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "modes"),
+    [
+        ([0, 0, *range(6), 5], [*range(5), 4], ["replicate"]),
+        ([1, 0, *range(6), 5], [0, *range(5)], ["symmetric"]),
+        ([1, 0, *range(6), 5], [0, 0, *range(5)], ["symmetric", "replicate"]),
+        ([2, 1, *range(6), 4], [1, *range(5)], ["reflect"]),
+        ([1, *range(6), 5], [3, *range(5)], []),
+    ],
+)
+def test_values_taken_again_round_all_of_them_are_a_border(
+    rows: list[int], columns: list[int], modes: list[str]
+) -> None:
+    sketch = Sketch()
+    name, shape = sketch.source, [1, 6, 5, 4]
+    for axis, places in ((1, rows), (2, columns)):
+        values = {"values": Parameter(np.asarray(places, np.int64), ())}
+        known = sketch.add("constant", (), (len(places),), {}, values, dtype="int64").id
+        shape[axis] = len(places)
+        name = sketch.layer("take", (name, known), shape, axis=axis)
+    graph = simplified(sketch.ending(name))
+    assert [layer["mode"] for layer in graph if layer.kind == "pad"] == modes
+    assert ("take" in kinds(graph)) == (not modes)
+
+
 @pytest.mark.parametrize("axis", [1, 2])
 def test_a_sum_between_two_turns_runs_from_behind_if_they_turn_its_axis(axis: int) -> None:
     sketch = Sketch()

@@ -329,6 +329,25 @@ def test_a_new_cumulative_sum_runs_as_it_is_told(
         assert np.allclose(target.graph[output].view(found), wanted[output], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "symmetric"])
+def test_a_new_border_is_filled_as_it_is_told(mode: str, form: str, sound: dict[str, View], out: Path) -> None:
+    target = sound[form]
+    pool = next(layer for layer in target.graph if layer.kind == "average_pool")
+    batch, height, width, depth = pool.shape
+    values = {"padding": ((0, 0), (2, 1), (0, 2), (0, 0)), "mode": mode, "value": 0.0}
+    wider = Layer("wider", "pad", (pool.id,), (batch, height + 3, width + 2, depth), hyperparameters=values)
+    cut = {"begin": (0, 0, 2, 0), "end": (batch, height, width + 2, depth), "strides": (1, 1, 1, 1)}
+    end = Layer("end", "slice", ("wider",), pool.shape, hyperparameters=cut)
+    edits: list[Edit] = [Insert(wider), Insert(end)]
+    mended = written(target, edits, out)
+    pixels, start = pictures(target.path), target.graph.inputs[0]
+    graph = edits[1].apply(edits[0].apply(target.graph))
+    wanted = evaluate.run(graph, {start: target.graph[start].view(pixels)})
+    for found, output in zip(run(mended, pixels), target.graph.outputs, strict=True):
+        assert np.allclose(target.graph[output].view(found), wanted[output], rtol=1e-4, atol=1e-5)
+
+
 def test_a_shape_that_a_file_only_guesses_behind_an_open_batch_stands_in_no_edits_way(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     import tensorflow as tf

@@ -66,19 +66,27 @@ def merge_padding(draft: Draft, layer: Layer) -> Layer | None:
 
 
 def merge_pads(draft: Draft, layer: Layer) -> Layer | None:
-    """Two constant paddings of the same value are one."""
+    """Two paddings of the same mode are one if they are constant and of one value, or of different axes."""
     source = draft.input_of(layer)
-    if (
-        source.kind != "pad"
-        or layer["mode"] != "constant"
-        or source["mode"] != "constant"
-        or layer["value"] != source["value"]
-    ):
+    mode = _common_mode(source, layer) if source.kind == "pad" else None
+    if mode is None:
         return None
-    pairs = zip(source["padding"], layer["padding"], strict=True)
+    pairs = list(zip(source["padding"], layer["padding"], strict=True))
+    apart = not any(any(one) and any(other) for one, other in pairs)
+    if not (layer["value"] == source["value"] if mode == "constant" else apart):
+        return None
     padding = tuple((first[0] + second[0], first[1] + second[1]) for first, second in pairs)
-    values = {**layer.hyperparameters, "padding": padding}
+    values = {**layer.hyperparameters, "padding": padding, "mode": mode}
     return replace(layer, inputs=source.inputs, hyperparameters=values, native=layer.native.after(source.native))
+
+
+def _common_mode(*layers: Layer) -> str | None:
+    """Of borders one wide it is all the same whether they repeat the edge or mirror it."""
+    modes = {str(layer["mode"]) for layer in layers}
+    if modes == {"replicate", "symmetric"}:
+        thin = next(layer for layer in layers if layer["mode"] == "replicate")
+        return "symmetric" if max(max(pair) for pair in thin["padding"]) <= 1 else None
+    return modes.pop() if len(modes) == 1 else None
 
 
 def pool_to_mean(draft: Draft, layer: Layer) -> Layer | None:

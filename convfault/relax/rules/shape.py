@@ -206,6 +206,25 @@ def take_to_slice(draft: Draft, layer: Layer) -> Layer | None:
     return replace(layer, kind="reshape", inputs=(early.id,), hyperparameters={}, native=late)
 
 
+def take_to_pad(draft: Draft, layer: Layer) -> Layer | None:
+    """Taking all values along an axis in their order, and some again before and behind them, is a border."""
+    source, indices = (draft.layers[name] for name in layer.inputs)
+    if indices.kind != "constant" or source.kind == "constant" or not layer["axis"]:  # not along the pictures
+        return None
+    places, axis = indices.parameters["values"].values, int(layer["axis"]) % len(source.shape)
+    side = source.shape[axis]
+    if places.ndim != 1 or len(places) <= side:
+        return None
+    for mode, name in (("replicate", "edge"), ("reflect", "reflect"), ("symmetric", "symmetric")):
+        for before in range(len(places) - side + 1):
+            widths = (before, len(places) - side - before)
+            if np.array_equal(places, np.pad(np.arange(side), widths, mode=name)):  # type: ignore[call-overload]
+                padding = tuple(widths if place == axis else (0, 0) for place in range(len(source.shape)))
+                values = {"padding": padding, "mode": mode, "value": 0.0}
+                return replace(layer, kind="pad", inputs=(source.id,), hyperparameters=values)
+    return None
+
+
 def gathering_to_take(draft: Draft, layer: Layer) -> Layer | None:
     """A gathering by known places of the first axis picks these."""
     places = draft.layers[layer.inputs[1]]
@@ -232,6 +251,7 @@ RULES = (
     Rule("gathering_to_take", frozenset({"gather_nd"}), gathering_to_take),
     Rule("take_everything", frozenset({"take"}), take_everything),
     Rule("take_to_slice", frozenset({"take"}), take_to_slice),
+    Rule("take_to_pad", frozenset({"take"}), take_to_pad),
     Rule("merge_reshapes", frozenset({"reshape"}), merge_reshapes),
     Rule("sink_reshape", kinds.POINTWISE | {"affine", "softmax", "log_softmax"}, sink_reshape),
     Rule("sink_reshapes_of_two", kinds.BINARY, sink_reshapes_of_two),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convfault.relax.graph import Array, Layer
+from convfault.repairing.writers.borders import borders
 from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.document import Value
 from convfault.repairing.writers.onnx.document import OnnxDocument
@@ -133,6 +134,11 @@ def pad(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes: S
     value, order = values[0], values[0].permutation
     if order is None or len(document.shape(value.tensor) or ()) != len(order):
         value, order = Value(document.as_layer(value, shapes[0])), tuple(range(len(layer.shape)))
+    if layer["mode"] == "symmetric":
+        found = document.as_layer(values[0], shapes[0])
+        for axis, places, shape in borders(layer, shapes[0]):
+            found = document.make("Gather", [found, document.add_constant("places", places)], shape, {"axis": axis})
+        return Value(found)
     pairs = [layer["padding"][order.index(axis)] for axis in range(len(order))]
     widths = [int(pair[0]) for pair in pairs] + [int(pair[1]) for pair in pairs]
     mode = {"replicate": "edge"}.get(layer["mode"], layer["mode"])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convfault.relax.graph import Layer
+from convfault.repairing.writers.borders import borders
 from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.tensorflow.document import TensorFlowDocument
 from convfault.repairing.writers.tensorflow.window import WINDOW_EMITTERS, Emitter, Shapes, added, bias
@@ -171,11 +172,16 @@ def _slice(document: TensorFlowDocument, layer: Layer, inputs: Sequence[str], sh
 
 def _pad(document: TensorFlowDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
     pairs = tuple((int(before), int(after)) for before, after in layer["padding"])
-    if layer["mode"] == "reflect":
+    if layer["mode"] in {"reflect", "symmetric"}:
         amounts = document.add_constant("paddings", np.asarray(pairs, np.int32))
-        return document.make("MirrorPad", [inputs[0], amounts], layer.shape, {"mode": "REFLECT"})
+        return document.make("MirrorPad", [inputs[0], amounts], layer.shape, {"mode": layer["mode"].upper()})
+    found = inputs[0]
     if layer["mode"] != "constant":
-        raise Refusal(f"TensorFlow cannot pad in mode {layer['mode']}")
+        for axis, places, shape in borders(layer, shapes[0]):
+            chosen = document.add_constant("places", places.astype(np.int32))
+            along = document.add_constant("axis", np.asarray(axis, np.int32))
+            found = document.make("GatherV2", [found, chosen, along], shape)
+        return found
     found = added(document, inputs[0], shapes[0], pairs, float(layer["value"]))
     return document.make("Identity", [found], layer.shape) if found == inputs[0] else found
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from convfault.relax.graph import Array, Layer
+from convfault.repairing.writers.borders import borders
 from convfault.repairing.writers.change import Refusal
 from convfault.repairing.writers.resizing import flags, picks
 from convfault.repairing.writers.shares import plain_pool
@@ -236,11 +237,15 @@ def _slice(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes
 
 
 def _pad(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
+    mirrors, found = {"reflect": 0, "symmetric": 1}, inputs[0]
+    if layer["mode"] not in {"constant", *mirrors}:
+        for axis, places, shape in borders(layer, shapes[0]):
+            chosen = document.add_constant("places", places.astype(np.int32))
+            found = document.make("GATHER", [found, chosen], shape, {"axis": axis}, dtype=_dtype(layer))
+        return found
     widths = document.add_constant("padding", np.asarray(layer["padding"], np.int32))
-    if layer["mode"] == "reflect":
-        return document.make("MIRROR_PAD", [inputs[0], widths], layer.shape, {"mode": 0})
-    if layer["mode"] != "constant":
-        raise Refusal(f"TFLite cannot pad in mode {layer['mode']}")
+    if layer["mode"] in mirrors:
+        return document.make("MIRROR_PAD", [found, widths], layer.shape, {"mode": mirrors[layer["mode"]]})
     value = document.add_constant("value", np.asarray(layer["value"], np.float32))
     return document.make("PADV2", [inputs[0], widths, value], layer.shape)
 
