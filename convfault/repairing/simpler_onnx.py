@@ -59,6 +59,7 @@ def _number(draft: Draft, name: str, default: float) -> float:
 RARE: Mapping[str, Rewriting] = {
     "Celu": lambda draft: functions.elu(draft, _number(draft, "alpha", 1), steep=_number(draft, "alpha", 1)),
     "Clip": functions.clip,
+    "ConvTranspose": windows.filled,
     "CumSum": windows.running_sum,
     "DepthToSpace": windows.depth_to_space,
     "Gelu": functions.gelu,

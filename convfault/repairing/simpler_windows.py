@@ -15,6 +15,19 @@ def global_pool(draft: Draft, kind: str) -> str | None:
     return draft.reduce(kind, draft.x, range(2, draft.rank)) if draft.rank else None
 
 
+def filled(draft: Draft) -> str | None:
+    """A dilated transposed convolution as one with zeros between the rows and columns of its kernel."""
+    weights, steps = draft.given(1), [int(step) for step in draft.attributes.get("dilations", ())]
+    if weights is None or all(step == 1 for step in steps):
+        return None
+    sides = [(side - 1) * step + 1 for side, step in zip(weights.shape[2:], steps, strict=True)]
+    wider = np.zeros((*weights.shape[:2], *sides), weights.dtype)
+    wider[(slice(None), slice(None), *(slice(None, None, step) for step in steps))] = weights
+    kept = {name: value for name, value in draft.attributes.items() if name not in {"dilations", "kernel_shape"}}
+    more = list(draft.node.input)[2:]
+    return draft("ConvTranspose", draft.x, draft.constant(wider), *more, kernel_shape=sides, **kept)
+
+
 def power_pool(draft: Draft) -> str | None:
     """The p-th root of the sum of powers, by an average that counts its padding."""
     power, kernel = float(draft.attributes.get("p", 2)), draft.attributes["kernel_shape"]

@@ -91,6 +91,10 @@ MESSAGES = [
         ("unsupported_operator", "PartitionedCall", "-1", "", ""),
     ),
     (
+        "ValueError: Didn't find op for builtin opcode 'STABLEHLO_SORT' version '1'. An older version of this builtin",
+        ("unsupported_operator", "STABLEHLO_SORT", "1", "", ""),
+    ),
+    (
         "RuntimeError: kernels/slice.cc:157 output_shape_vector[idx] (8 != 1)Node number 40 (SLICE) failed to invoke.",
         ("bad_shape", "SLICE", "", "40", ""),
     ),

@@ -69,6 +69,7 @@ PATTERNS: tuple[tuple[str, str], ...] = (
     ("bad_shape", r"\[(?:ShapeInferenceError|TypeInferenceError)\].*?(?:name: (?P<node>[^\s)]+))?"),
     ("bad_file", r"Type '[^']*' of input parameter .* operator \((?P<operator>\w+)\) in node \((?P<node>[^)]*)\)"),
     # LiteRT's interpreter
+    (OPERATOR, r"Didn't find op for builtin opcode '(?P<operator>\w+)' version '(?P<version>\d+)'"),
     ("bad_shape", r"Node number (?P<node>\d+) \((?P<operator>\w+)\) failed to"),
     # onnx2tf, onnx2keras, tflite2onnx, nobuco
     (OPERATOR, r"Unsupported TFLite OP:? ?\d* ?(?P<operator>[A-Z_0-9]+)"),
