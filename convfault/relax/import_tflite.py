@@ -29,7 +29,7 @@ def import_tflite(model: Model, batch: int) -> Imported:
     flat = schema.Model.GetRootAs(content)
     if flat.SubgraphsLength() < 1:
         raise FormatError(f"{model.path} holds no graph")
-    if leaves_open(flat.Subgraphs(0)):
+    if leaves_open(flat):
         tree = schema.ModelT.InitFromObj(flat)
         settle_shapes(tree, content)
         content = _packed(tree)

@@ -1,4 +1,4 @@
-"""Shapes that a TFLite file leaves to its runtime: computed sizes hold a 1 there, which an importer would believe."""
+"""Shapes that a TFLite file leaves to its runtime: for a computed size it holds a 1, or what its writer thought."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 
 
-def leaves_open(graph: Any) -> bool:
-    """Whether a tensor of this flatbuffer graph has an open side besides the batch."""
+def leaves_open(flat: Any) -> bool:
+    """Whether the first graph of this flatbuffer has an open side besides the batch, or computes with a shape."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = flat.Subgraphs(0)
     for index in range(graph.TensorsLength()):
         tensor = graph.Tensors(index)
         if tensor.ShapeSignatureLength() and any(int(side) < 0 for side in tensor.ShapeSignatureAsNumpy()[1:]):
             return True
-    return False
+    codes = (flat.OperatorCodes(graph.Operators(index).OpcodeIndex()) for index in range(graph.OperatorsLength()))
+    return any(schema.BuiltinOperator.SHAPE in (code.BuiltinCode(), code.DeprecatedBuiltinCode()) for code in codes)
 
 
 def settle_shapes(tree: Any, content: bytes) -> None:

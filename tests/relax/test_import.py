@@ -165,6 +165,29 @@ def test_two_tensors_of_one_name_are_told_apart(tiny_tflite: Path, tmp_path: Pat
     np.testing.assert_allclose(found, np.asarray(tiny.keras_network()(pictures, training=False)), atol=1e-5)
 
 
+def test_a_size_that_a_tflite_file_declares_and_its_graph_computes_otherwise_is_the_computed_one(tmp_path: Path) -> None:
+    import tensorflow as tf
+    from ai_edge_litert import schema_py_generated as schema
+
+    from convfault.relax.import_tflite import _packed
+
+    tf.keras.utils.set_random_seed(0)
+    network = tf.keras.Sequential([tf.keras.Input((4, 4, 3)), tf.keras.layers.Conv2DTranspose(2, 3, strides=2)])
+    content = tf.lite.TFLiteConverter.from_keras_model(network).convert()
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    (result,) = tree.subgraphs[0].outputs
+    assert list(tree.subgraphs[0].tensors[result].shape) == [1, 9, 9, 2]
+    for tensor in tree.subgraphs[0].tensors:
+        if tensor.shape is not None and list(tensor.shape) == [1, 9, 9, 2]:
+            tensor.shape = [1, 8, 8, 2]
+    path = tmp_path / "declared.tflite"
+    path.write_bytes(_packed(tree))
+    imported = import_model(Model.from_path(str(path)))
+    picture = np.random.default_rng(0).standard_normal((1, 4, 4, 3)).astype(np.float32)
+    found = next(iter(Executable(imported).run({imported.inputs[0].name: picture}).values()))
+    np.testing.assert_allclose(found, np.asarray(network(picture)), atol=1e-5)
+
+
 def test_every_node_of_a_keras_model_is_called_by_its_layer(tiny_keras: Path) -> None:
     imported = import_model(Model.from_path(str(tiny_keras)))
     names = {layer.name for layer in tiny.keras_network().layers}
