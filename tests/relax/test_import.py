@@ -165,7 +165,7 @@ def test_two_tensors_of_one_name_are_told_apart(tiny_tflite: Path, tmp_path: Pat
     np.testing.assert_allclose(found, np.asarray(tiny.keras_network()(pictures, training=False)), atol=1e-5)
 
 
-def test_a_size_that_a_tflite_file_declares_and_its_graph_computes_otherwise_is_the_computed_one(tmp_path: Path) -> None:
+def test_a_size_that_a_tflite_graph_computes_is_not_the_one_that_it_declares(tmp_path: Path) -> None:
     import tensorflow as tf
     from ai_edge_litert import schema_py_generated as schema
 
