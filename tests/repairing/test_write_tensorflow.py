@@ -157,7 +157,7 @@ WRITABLE: list[tuple[str, dict[str, Any], bool]] = [
     ("normalize", {"axes": (1, 2, 3), "epsilon": 0.1}, True),
     ("normalize", {"axes": (1, 2, 3), "epsilon": 0.1, "groups": 2}, True),
     ("variance", {"axes": (3,), "keepdims": True}, True),
-    ("softplus", {"beta": 2.0, "threshold": np.inf}, False),
+    ("softplus", {"beta": 2.0, "threshold": np.inf}, True),
     ("pad", {**BORDER, "mode": "constant", "value": 2.0}, True),
     ("pad", {**BORDER, "mode": "reflect"}, True),
     ("pad", {**BORDER, "mode": "replicate"}, True),

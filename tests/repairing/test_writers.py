@@ -205,8 +205,9 @@ def test_the_model_itself_is_never_written_over(tinies: dict[str, View]) -> None
 def test_what_the_format_cannot_hold_is_refused_and_nothing_written(sound: dict[str, View], out: Path) -> None:
     source = sound["tflite"]
     convolution = next(layer for layer in source.graph if layer.kind == "convolution")
-    layer = Layer("elu", "elu", (convolution.id,), convolution.shape, hyperparameters={"alpha": 0.5})
-    with pytest.raises(EditRefusedError, match=r"alpha 1, not 0\.5"):
+    settings = {"beta": 1.0, "threshold": 0.5}
+    layer = Layer("soft", "softplus", (convolution.id,), convolution.shape, hyperparameters=settings)
+    with pytest.raises(EditRefusedError, match=r"its input from 0\.5 on"):
         written(source, [Insert(layer)], out)
     with pytest.raises(EditRefusedError, match="does not fit the model"):
         written(source, [Remove("nobody", ())], out)

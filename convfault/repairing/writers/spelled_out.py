@@ -9,8 +9,12 @@ import numpy as np
 
 from convfault.relax.graph import Array, Layer, Parameter
 from convfault.relax.resize import matrices
+from convfault.repairing.writers.change import Refusal
 
 Shape = tuple[int, ...]
+
+UNSEEN = 16.0
+"""From here on a softplus is nearer to its input than float32 can tell."""
 
 
 class _Parts:
@@ -24,10 +28,11 @@ class _Parts:
         self.made.append(Layer(name, kind, inputs, shape, self.layer.dtype, hyperparameters))
         return name
 
-    def scaled(self, source: str, shape: Shape, scale: float, shift: float) -> str:
+    def scaled(self, source: str, shape: Shape, scale: float, shift: float | Array) -> str:
         name = f"{self.layer.id}/affine_{len(self.made)}"
         parts = {
-            key: Parameter(np.full(shape[-1], value, np.float32)) for key, value in (("scale", scale), ("shift", shift))
+            key: Parameter(np.full(shape[-1:], value, np.float32))
+            for key, value in (("scale", scale), ("shift", shift))
         }
         self.made.append(Layer(name, "affine", (source,), shape, self.layer.dtype, {}, parts))
         return name
@@ -95,8 +100,15 @@ def _resize(parts: _Parts, source: str, shape: Shape) -> None:
 
 
 def _transposed_convolution(parts: _Parts, source: str, shape: Shape) -> None:
-    """In one group and without dilation: what is left out of the kernel are zeros in it."""
+    """In one group and without dilation, cut at its edges only.
+
+    What is left out of the kernel are zeros in it, and what lies farther out than the windows reach is the bias alone.
+    """
     layer = parts.layer
+    padding = [(int(before), int(behind)) for before, behind in layer["padding"]]
+    cut = tuple((max(before, 0), max(behind, 0)) for before, behind in padding)
+    added = ((0, 0), *((max(-before, 0), max(-behind, 0)) for before, behind in padding), (0, 0))
+    inner = tuple(side - sum(pair) for side, pair in zip(layer.shape, added, strict=True))
     weights, groups = layer.parameters["weights"].values, int(layer["groups"])
     (height, width, filters, depth), (down, right) = weights.shape, layer["dilation"]
     sides = ((height - 1) * down + 1, (width - 1) * right + 1)
@@ -105,10 +117,14 @@ def _transposed_convolution(parts: _Parts, source: str, shape: Shape) -> None:
         outputs = slice(group * filters, (group + 1) * filters)
         inputs = slice(group * depth // groups, (group + 1) * depth // groups)
         spread[::down, ::right, outputs, inputs] = weights[..., inputs]
-    plain = {**layer.hyperparameters, "groups": 1, "dilation": (1, 1)}
+    plain = {**layer.hyperparameters, "groups": 1, "dilation": (1, 1), "padding": cut}
     name = f"{layer.id}/{layer.kind}_{len(parts.made)}"
-    values = {**layer.parameters, "weights": Parameter(spread)}
-    parts.made.append(Layer(name, layer.kind, (source,), layer.shape, layer.dtype, plain, values))
+    bias = layer.parameters["bias"].values
+    values = {"weights": Parameter(spread), "bias": Parameter(bias if inner == layer.shape else np.zeros_like(bias))}
+    parts.made.append(Layer(name, layer.kind, (source,), inner, layer.dtype, plain, values))
+    if inner != layer.shape:
+        wider = parts.add("pad", (name,), layer.shape, padding=added, mode="constant", value=0.0)
+        parts.scaled(wider, layer.shape, 1.0, bias)
 
 
 def _max_pool(parts: _Parts, source: str, shape: Shape) -> None:
@@ -138,15 +154,51 @@ def _hard_swish(parts: _Parts, source: str, shape: Shape) -> None:
     parts.add("multiply", (source, opened), shape)
 
 
+def _elu(parts: _Parts, source: str, shape: Shape) -> None:
+    """What is above zero, and below it another multiple of the function whose ``alpha`` is 1."""
+    above = parts.add("clip", (source,), shape, minimum=0.0, maximum=np.inf)
+    below = parts.add("clip", (source,), shape, minimum=-np.inf, maximum=0.0)
+    below = parts.scaled(parts.add("elu", (below,), shape, alpha=1.0), shape, float(parts.layer["alpha"]), 0.0)
+    parts.add("add", (above, below), shape)
+
+
+def _softplus(parts: _Parts, source: str, shape: Shape) -> None:
+    """max(x, 0) + log(1 + exp(-beta |x|)) / beta, which never overflows."""
+    beta, threshold = float(parts.layer["beta"]), float(parts.layer["threshold"])
+    if threshold < UNSEEN:
+        raise Refusal(f"a softplus that is its input from {threshold} on is not written")
+    above = parts.add("clip", (source,), shape, minimum=0.0, maximum=np.inf)
+    power = parts.add("exp", (parts.scaled(parts.add("abs", (source,), shape), shape, -beta, 0.0),), shape)
+    curve = parts.scaled(parts.add("log", (parts.scaled(power, shape, 1.0, 1.0),), shape), shape, 1 / beta, 0.0)
+    parts.add("add", (above, curve), shape)
+
+
+def _local_response(parts: _Parts, source: str, shape: Shape) -> None:
+    """The sum over neighbouring channels is a product with a band of ones; the power goes by way of logarithms."""
+    layer, depth = parts.layer, shape[-1]
+    if layer["axis"] % len(shape) != len(shape) - 1 or layer["bias"] <= 0:
+        raise Refusal("a local response normalization is written along channels only, and with a bias above zero")
+    before, size = int(layer["padding"][0]), int(layer["size"])
+    distance = np.arange(depth)[:, None] - np.arange(depth)[None, :]  # of the channel that is read from the one written
+    band = ((distance >= -before) & (distance < size - before)) * np.float32(layer["alpha"] / size)
+    squares = parts.add("multiply", (source, source), shape)
+    scale = parts.scaled(parts.dense(squares, shape, band), shape, 1.0, float(layer["bias"]))
+    power = parts.scaled(parts.add("log", (scale,), shape), shape, -float(layer["beta"]), 0.0)
+    parts.add("multiply", (source, parts.add("exp", (power,), shape)), shape)
+
+
 def _square(parts: _Parts, source: str, shape: Shape) -> None:
     parts.add("multiply", (source, source), shape)
 
 
 SPELLINGS: dict[str, Callable[[_Parts, str, Shape], None]] = {
+    "elu": _elu,
     "hard_swish": _hard_swish,
+    "local_response": _local_response,
     "max_pool": _max_pool,
     "normalize": _normalize,
     "resize": _resize,
+    "softplus": _softplus,
     "square": _square,
     "swish": _swish,
     "transposed_convolution": _transposed_convolution,

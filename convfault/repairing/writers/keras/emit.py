@@ -240,7 +240,9 @@ FUNCTIONS = {
     "abs": "abs", "ceil": "math.ceil", "cos": "cos", "erf": "math.erf", "exp": "exp", "floor": "floor",
     "log": "math.log", "logical_not": "logical_not", "negative": "negative", "round": "round",
     "rsqrt": "math.rsqrt", "sign": "sign", "sin": "sin", "sqrt": "sqrt", "square": "square", "divide": "divide",
-    "equal": "equal", "greater": "greater", "less": "less", "power": "pow", "where": "where", "matmul": "matmul",
+    "equal": "equal", "floor_divide": "floordiv", "greater": "greater", "greater_equal": "greater_equal",
+    "less": "less", "less_equal": "less_equal", "logical_and": "logical_and", "logical_or": "logical_or",
+    "not_equal": "not_equal", "power": "pow", "where": "where", "matmul": "matmul",
 }  # fmt: skip
 """Kind, which is also the operation of Keras 3 → the function of TensorFlow."""
 MERGES = {

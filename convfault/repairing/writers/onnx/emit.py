@@ -55,6 +55,12 @@ def _unary(kind: str, *names: str, opset: int = 1, **renamed: str) -> Emitter:
     return convert
 
 
+def _softplus(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes: Shapes) -> Value:
+    if float(layer["beta"]) != 1 or layer["threshold"] != np.inf:
+        raise Refusal(f"ONNX' Softplus has beta 1 and no threshold, not {layer['beta']} and {layer['threshold']}")
+    return _unary("Softplus")(document, layer, values, shapes)
+
+
 def _clip(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes: Shapes) -> Value:
     source, low, high = values[0], float(layer["minimum"]), float(layer["maximum"])
     native = document.shape(source.tensor) or layer.shape
@@ -73,8 +79,9 @@ def _clip(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes:
     return Value(document.make("Clip", [source.tensor, *inputs], native), source.permutation)
 
 
-def _binary(kind: str) -> Emitter:
+def _binary(kind: str, opset: int = 1) -> Emitter:
     def convert(document: OnnxDocument, layer: Layer, values: Sequence[Value], shapes: Shapes) -> Value:
+        document.needs(opset, kind)
         forms = {value.permutation for value in values}
         natives = [document.shape(value.tensor) for value in values]
         alike = len(forms) == 1 and None not in natives and len({shape[1:] for shape in natives if shape}) == 1
@@ -256,8 +263,9 @@ UNARY = {
     "sin": "Sin", "sqrt": "Sqrt", "tanh": "Tanh",
 }  # fmt: skip
 BINARY = {
-    "add": "Add", "divide": "Div", "equal": "Equal", "greater": "Greater", "less": "Less", "maximum": "Max",
-    "minimum": "Min", "multiply": "Mul", "power": "Pow", "subtract": "Sub", "where": "Where",
+    "add": "Add", "divide": "Div", "equal": "Equal", "greater": "Greater", "less": "Less", "logical_and": "And",
+    "logical_or": "Or", "maximum": "Max", "minimum": "Min", "multiply": "Mul", "power": "Pow", "subtract": "Sub",
+    "where": "Where",
 }  # fmt: skip
 REDUCTIONS = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin", "prod": "ReduceProd"}
 EMITTERS: dict[str, Emitter] = {
@@ -277,8 +285,10 @@ EMITTERS: dict[str, Emitter] = {
     "elu": _unary("Elu", "alpha"),
     "gelu": _gelu("none"),
     "gelu_tanh": _gelu("tanh"),
+    "greater_equal": _binary("GreaterOrEqual", opset=12),
     "hard_swish": _unary("HardSwish", opset=14),
     "leaky_relu": _unary("LeakyRelu", alpha="slope"),
+    "less_equal": _binary("LessOrEqual", opset=12),
     "cumsum": _exact(_cumulative_sum),
     "log_softmax": _softmax("LogSoftmax"),
     "matmul": _exact(lambda document, layer, tensors: document.make("MatMul", tensors, layer.shape)),
@@ -290,6 +300,7 @@ EMITTERS: dict[str, Emitter] = {
     "rsqrt": _exact(_rsqrt),
     "slice": _exact(_slice),
     "softmax": _softmax("Softmax"),
+    "softplus": _softplus,
     "square": _exact(_square),
     "swish": _swish,
     "take": _exact(

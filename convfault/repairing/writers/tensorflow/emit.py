@@ -82,10 +82,9 @@ def _prelu(document: TensorFlowDocument, layer: Layer, inputs: Sequence[str], sh
 
 
 def _elu(document: TensorFlowDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:
-    if float(layer["alpha"]) == 1:
-        return document.make("Elu", inputs, layer.shape)
-    below = _chain(("Minimum", 0.0), ("Elu", None), ("Mul", float(layer["alpha"])))(document, layer, inputs, shapes)
-    return document.make("AddV2", [document.make("Relu", inputs, layer.shape), below], layer.shape)
+    if float(layer["alpha"]) != 1:
+        raise Refusal(f"TensorFlow's Elu has alpha 1, not {layer['alpha']}")
+    return document.make("Elu", inputs, layer.shape)
 
 
 def _softplus(document: TensorFlowDocument, layer: Layer, inputs: Sequence[str], shapes: Shapes) -> str:

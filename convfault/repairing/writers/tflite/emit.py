@@ -293,10 +293,13 @@ def _matmul(document: TFLiteDocument, layer: Layer, inputs: Sequence[str], shape
 
 
 PLAIN = {
-    "abs": "ABS", "add": "ADD", "ceil": "CEIL", "cos": "COS", "divide": "DIV", "exp": "EXP", "floor": "FLOOR",
-    "hard_swish": "HARD_SWISH", "log": "LOG", "maximum": "MAXIMUM", "minimum": "MINIMUM", "multiply": "MUL",
-    "negative": "NEG", "power": "POW", "round": "ROUND", "rsqrt": "RSQRT", "sigmoid": "LOGISTIC", "sign": "SIGN",
-    "sin": "SIN", "sqrt": "SQRT", "square": "SQUARE", "subtract": "SUB", "tanh": "TANH",
+    "abs": "ABS", "add": "ADD", "ceil": "CEIL", "cos": "COS", "divide": "DIV", "equal": "EQUAL", "exp": "EXP",
+    "floor": "FLOOR", "floor_divide": "FLOOR_DIV", "greater": "GREATER", "greater_equal": "GREATER_EQUAL",
+    "hard_swish": "HARD_SWISH", "less": "LESS", "less_equal": "LESS_EQUAL", "log": "LOG", "logical_and": "LOGICAL_AND",
+    "logical_not": "LOGICAL_NOT", "logical_or": "LOGICAL_OR", "maximum": "MAXIMUM", "minimum": "MINIMUM",
+    "multiply": "MUL", "negative": "NEG", "not_equal": "NOT_EQUAL", "power": "POW", "round": "ROUND", "rsqrt": "RSQRT",
+    "sigmoid": "LOGISTIC", "sign": "SIGN", "sin": "SIN", "sqrt": "SQRT", "square": "SQUARE", "subtract": "SUB",
+    "tanh": "TANH", "where": "SELECT_V2",
 }  # fmt: skip
 REDUCTIONS = {"mean": "MEAN", "sum": "SUM", "max": "REDUCE_MAX", "min": "REDUCE_MIN", "prod": "REDUCE_PROD"}
 EMITTERS: dict[str, Emitter] = {
