@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from convfault.flatbuffer import gathered, packed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,8 @@ def _perturb(tensor: Any, values: npt.NDArray[np.uint8], perturbation: Perturbat
             return
         numbers[:] = perturbation.apply(numbers, index)
         return
-    small = {flat.TensorType.INT8, flat.TensorType.UINT8, flat.TensorType.INT16, flat.TensorType.INT4}
+    names = ("INT8", "UINT8", "INT16", "INT4", "UINT4", "INT2")
+    small = {getattr(flat.TensorType, name, None) for name in names}  # a schema of an older release has fewer
     quantization = tensor.Quantization()
     # The scale of an int32 bias is the product of two others and is not used in kernels: it stays.
     if tensor.Type() in small and quantization is not None and quantization.ScaleLength() > 0:
@@ -97,12 +99,10 @@ def _widened(content: bytes) -> bytes:
     kinds = {root.Subgraphs(g).Tensors(t).Type() for g in range(root.SubgraphsLength()) for t in _tensors(root, g)}
     if flat.TensorType.FLOAT16 not in kinds:
         return content
-    model = flat.ModelT.InitFromObj(root)
+    model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(gathered(content, flat), 0))
     for graph in model.subgraphs:
         graph.operators = [operator for operator in graph.operators if not _widen(model, graph, operator, flat)]
-    builder = importlib.import_module("flatbuffers").Builder(len(content))
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
 
 
 def _widen(model: Any, graph: Any, operator: Any, flat: Any) -> bool:

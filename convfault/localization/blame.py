@@ -232,7 +232,7 @@ def _kernel(
 
 
 def _has_integers(subject: Subject) -> bool:
-    return any(np.issubdtype(np.dtype(encoding.dtype), np.integer) for encoding in subject.graph.encodings.values())
+    return any("int" in encoding.dtype for encoding in subject.graph.encodings.values())
 
 
 def _has_half(subject: Subject) -> bool:

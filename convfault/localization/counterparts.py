@@ -146,7 +146,7 @@ def _filters_last(target: Layer, name: str, values: Array) -> Array:
 
 
 def _encoding(case: Case, native: tuple[str, ...], expected: Array) -> Mapping[str, Any]:
-    """How the target stores the tensor, by what scheme, and its steps where they are one for all or one a filter.
+    """How the target stores the tensor, by what scheme, and its steps: one for all, one a filter or one a value.
 
     ``factors``: of how many tensors so stored the values are made, such as weights and a scale behind them.
     """
@@ -160,8 +160,20 @@ def _encoding(case: Case, native: tuple[str, ...], expected: Array) -> Mapping[s
     activations = any(not encoding.constant and not encoding.at_run_time for encoding in encodings.values())
     scheme = "full integer quantization" if activations else "dynamic-range quantization"
     steps = np.abs(np.asarray(found.scales, np.float64))
-    fits = {"steps": steps} if steps.size in {1, expected.shape[-1]} else {}
+    if found.blocks:
+        steps = _of_blocks(steps.reshape(found.blocks), expected.shape)
+    fits = {"steps": steps} if steps.size in {1, expected.shape[-1], expected.size} else {}
     return {"dtype": found.dtype, "scheme": scheme, "factors": len(stored), **fits}
+
+
+def _of_blocks(steps: Array, shape: tuple[int, ...]) -> Array:
+    """The steps of a tensor's blocks for each of its values, as TFLite stores them (filters first), filters last."""
+    steps = np.moveaxis(steps, 0, -1)
+    if steps.ndim != len(shape) or any(side % count for side, count in zip(shape, steps.shape, strict=True)):
+        return steps
+    for axis, (side, count) in enumerate(zip(shape, steps.shape, strict=True)):
+        steps = np.repeat(steps, side // count, axis)
+    return steps
 
 
 def _pictures(graph: Graph, layer: Layer) -> tuple[Picture, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convfault.errors import FormatError
+from convfault.flatbuffer import gathered, packed
 from convfault.model import Model, TensorSpec
 from convfault.relax.imported import (
     Encoding,
@@ -20,19 +21,24 @@ from convfault.relax.imported import (
 from convfault.relax.tflite_dequantize import dequantize, encoded_tensors
 from convfault.relax.tflite_shapes import leaves_open, settle_shapes
 
+ELSEWHERE = 127
+"""What the old field for an operator holds where only the new one can name it."""
+
 
 def import_tflite(model: Model, batch: int) -> Imported:
     """Import a ``.tflite`` file; native names are those of its tensors. Its batch size is what the file says."""
     from ai_edge_litert import schema_py_generated as schema
 
-    content = Path(model.path).read_bytes()
+    content = gathered(Path(model.path).read_bytes(), schema)
     flat = schema.Model.GetRootAs(content)
     if flat.SubgraphsLength() < 1:
         raise FormatError(f"{model.path} holds no graph")
-    if leaves_open(flat):
+    if leaves_open(flat) or _in_new_field(flat):
         tree = schema.ModelT.InitFromObj(flat)
         settle_shapes(tree, content)
-        content = _packed(tree)
+        for code in tree.operatorCodes:
+            code.deprecatedBuiltinCode = min(max(code.builtinCode, code.deprecatedBuiltinCode), ELSEWHERE)
+        content = packed(tree)
     return import_around(lambda refused: _attempt(content, refused))
 
 
@@ -47,7 +53,7 @@ def _attempt(content: bytes, refused: Mapping[str, str]) -> Imported:
         _tell_apart(tree)
         encodings = dequantize(tree)
         unsupported = _cut(tree, refused)
-        content = _packed(tree)
+        content = packed(tree)
     module, names, specs = _imported(content)
     cut = {spec.name for operator in unsupported for spec in operator.outputs}
     return Imported(
@@ -62,6 +68,12 @@ def _attempt(content: bytes, refused: Mapping[str, str]) -> Imported:
     )
 
 
+def _in_new_field(flat: Any) -> bool:
+    """Whether an operator that the old field could name is in the new one alone, where TVM's reader overlooks it."""
+    codes = (flat.OperatorCodes(index) for index in range(flat.OperatorCodesLength()))
+    return any(min(code.BuiltinCode(), ELSEWHERE) > code.DeprecatedBuiltinCode() for code in codes)
+
+
 def _ambiguous(graph: Any) -> bool:
     names = [graph.Tensors(index).Name() for index in range(graph.TensorsLength())]
     return len(set(names)) < len(names)
@@ -74,14 +86,6 @@ def _tell_apart(tree: Any) -> None:
         name = tensor.name or b""
         tensor.name = name + f"#{index}".encode() if name in seen else name
         seen.add(tensor.name)
-
-
-def _packed(tree: Any) -> bytes:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(tree.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def _imported(content: bytes) -> tuple[Any, dict[str, Any], dict[str, tuple[TensorSpec, ...]]]:

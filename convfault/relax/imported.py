@@ -37,7 +37,8 @@ class Encoding:
     """How a native tensor stores its values: ``real = scale * (stored - zero_point)``, along ``axis`` when several.
 
     ``dtype`` is the stored one; a float16 tensor has scale 1. ``constant`` tells weights from activations. An
-    activation without scales gets one anew for each picture, from the values that it has there.
+    activation without scales gets one anew for each picture, from the values that it has there. Where every block of
+    a tensor has its own scale, ``blocks`` is the shape of the scales, whose sides divide those of the tensor.
     """
 
     tensor: str
@@ -46,6 +47,7 @@ class Encoding:
     zero_points: tuple[int, ...]
     axis: int
     constant: bool
+    blocks: tuple[int, ...] = ()
 
     @classmethod
     def half(cls, tensor: str, constant: bool) -> Encoding:

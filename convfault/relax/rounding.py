@@ -15,7 +15,7 @@ STORED = frozenset({"int4", "uint4", "int8", "uint8", "int16", "uint16", HALF})
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
-BITS = {"int4": (-8, 7), "uint4": (0, 15)}
+BITS = {"int2": (-2, 1), "int4": (-8, 7), "uint4": (0, 15)}
 
 
 def as_stored(graph: Graph) -> Graph:

@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from convfault.relax.imported import Encoding
 
-INTEGERS = frozenset({"INT4", "INT8", "UINT8", "INT16", "INT32", "INT64"})
+INTEGERS = frozenset({"INT2", "INT4", "UINT4", "INT8", "UINT8", "INT16", "INT32", "INT64"})
+BITS = {"int2": 2, "int4": 4, "uint4": 4}
+"""Types of which a byte holds several, the first one in its lowest bits."""
 MARKERS = ("QUANTIZE", "DEQUANTIZE")
 
 
@@ -27,7 +29,8 @@ def encoded_tensors(graph: Any) -> bool:
     for index in range(graph.TensorsLength()):
         tensor = graph.Tensors(index)
         quantization = tensor.Quantization()
-        if tensor.Type() == schema.TensorType.FLOAT16 or (quantization and quantization.ScaleLength()):
+        stored = quantization and (quantization.ScaleLength() or quantization.DetailsType())
+        if tensor.Type() == schema.TensorType.FLOAT16 or stored:
             return True
     return False
 
@@ -61,14 +64,34 @@ def _encoding(tree: Any, tensor: Any, kind: str) -> Encoding | None:
     name = tensor.name.decode()
     if kind == "FLOAT16":
         return Encoding.half(name, constant)
-    quantization = tensor.quantization
-    if kind not in INTEGERS or quantization is None or quantization.scale is None or not len(quantization.scale):
+    return integers(tree, tensor, kind, name, constant)
+
+
+def integers(tree: Any, tensor: Any, kind: str, name: str, constant: bool) -> Encoding | None:
+    """How a tensor of a model tree, of the schema's type ``kind``, stores real numbers as integers, if it does."""
+    found = tensor.quantization
+    if kind not in INTEGERS or found is None:
         return None
-    zeros = quantization.zeroPoint if quantization.zeroPoint is not None else [0] * len(quantization.scale)
-    scales = tuple(float(scale) for scale in quantization.scale)
-    return Encoding(
-        name, kind.lower(), scales, tuple(int(z) for z in zeros), int(quantization.quantizedDimension), constant
-    )
+    blocks: tuple[int, ...] = ()
+    scales, zeros = found.scale, found.zeroPoint
+    if getattr(found.details, "blockSize", 0):
+        held = tree.subgraphs[0].tensors
+        blocks, scales = _side(tree, held[found.details.scales])
+        zeros = _side(tree, held[found.details.zeroPoints])[1] if found.details.zeroPoints > 0 else None
+    if scales is None or not len(scales):
+        return None
+    zeros = [0] * len(scales) if zeros is None or not len(zeros) else zeros
+    steps, levels = tuple(float(scale) for scale in scales), tuple(int(zero) for zero in zeros)
+    return Encoding(name, kind.lower(), steps, levels, int(found.quantizedDimension), constant, blocks)
+
+
+def _side(tree: Any, tensor: Any) -> tuple[tuple[int, ...], npt.NDArray[Any]]:
+    """The shape and the values in a row of the scales or zero points that a tensor has for its blocks."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = {getattr(schema.TensorType, name.upper()): name for name in ("float16", "float32", "int32", "int64")}
+    data = np.asarray(tree.buffers[tensor.buffer].data, np.uint8)
+    return tuple(int(side) for side in tensor.shape), data.view(np.dtype(kinds[tensor.type]))
 
 
 def real_values(data: Any, shape: tuple[int, ...], encoding: Encoding) -> npt.NDArray[np.float32]:
@@ -77,19 +100,33 @@ def real_values(data: Any, shape: tuple[int, ...], encoding: Encoding) -> npt.ND
     stored: npt.NDArray[Any]
     if encoding.dtype == "float16":
         return raw.view(np.float16).astype(np.float32).reshape(shape)
-    if encoding.dtype == "int4":  # two values a byte, the low half first
-        halves = np.stack([raw & 15, raw >> 4], axis=-1).reshape(-1)[: int(np.prod(shape))]
-        stored = ((halves.astype(np.int8) ^ 8) - 8).reshape(shape)
+    if encoding.dtype in BITS:
+        stored = _unpacked(raw, encoding.dtype)[: int(np.prod(shape))].reshape(shape)
     else:
         stored = raw.view(np.dtype(encoding.dtype)).reshape(shape)
-    side = [1] * len(shape)
-    if len(encoding.scales) > 1:
-        side[encoding.axis] = -1
-    scales = np.asarray(encoding.scales, np.float32).reshape(side)
-    zeros = np.asarray(encoding.zero_points, np.int64).reshape(
-        side if len(encoding.zero_points) > 1 else [1] * len(shape)
-    )
+    scales = _along(np.asarray(encoding.scales, np.float32), shape, encoding)
+    zeros = _along(np.asarray(encoding.zero_points, np.int64), shape, encoding)
     return np.asarray((stored.astype(np.int64) - zeros).astype(np.float32) * scales, np.float32)
+
+
+def _unpacked(raw: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[np.int8]:
+    bits = BITS[dtype]
+    parts = np.stack([raw >> place & (1 << bits) - 1 for place in range(0, 8, bits)], axis=-1).reshape(-1)
+    sign = 0 if dtype.startswith("u") else 1 << bits - 1
+    return np.asarray((parts.astype(np.int8) ^ sign) - sign, np.int8)
+
+
+def _along(values: npt.NDArray[Any], shape: tuple[int, ...], encoding: Encoding) -> npt.NDArray[Any]:
+    """One value for all, one for each place along the axis, or one for each block, so that it goes with the tensor."""
+    if encoding.blocks and values.size > 1:
+        values = values.reshape(encoding.blocks)
+        for axis, (side, count) in enumerate(zip(shape, encoding.blocks, strict=True)):
+            values = np.repeat(values, side // count, axis)
+        return values
+    sides = [1] * len(shape)
+    if values.size > 1:
+        sides[encoding.axis] = -1
+    return values.reshape(sides)
 
 
 def _drop_markers(tree: Any, schema: Any, encodings: dict[str, Encoding]) -> None:

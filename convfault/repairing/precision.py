@@ -14,6 +14,7 @@ Equalization and Bias Correction; here the average is measured on the case's pic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -114,4 +115,5 @@ def _bytes(graph: Graph, suspect: Suspect) -> int:
 
 def _width(dtype: str) -> float:
     """Bytes of a number of this type."""
-    return 0.5 if dtype in {"int4", "uint4"} else np.dtype(dtype).itemsize
+    bits = re.search(r"\d+", dtype)
+    return int(bits[0]) / 8 if bits else np.dtype(dtype).itemsize

@@ -152,13 +152,13 @@ def test_tensorflow_operators_mean_the_same_in_relax(tmp_path: Path, name: str) 
 def test_two_tensors_of_one_name_are_told_apart(tiny_tflite: Path, tmp_path: Path) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
-    from convfault.relax.import_tflite import _packed
+    from convfault.flatbuffer import packed
 
     tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tiny_tflite.read_bytes()))
     for tensor in tree.subgraphs[0].tensors:
         tensor.name = b"same"
     path = tmp_path / "same.tflite"
-    path.write_bytes(_packed(tree))
+    path.write_bytes(packed(tree))
     imported = import_model(Model.from_path(str(path)))
     pictures = tiny.pictures(1)
     found = next(iter(Executable(imported).run({imported.inputs[0].name: pictures}).values()))
@@ -169,7 +169,7 @@ def test_a_size_that_a_tflite_graph_computes_is_not_the_one_that_it_declares(tmp
     import tensorflow as tf
     from ai_edge_litert import schema_py_generated as schema
 
-    from convfault.relax.import_tflite import _packed
+    from convfault.flatbuffer import packed
 
     tf.keras.utils.set_random_seed(0)
     network = tf.keras.Sequential([tf.keras.Input((4, 4, 3)), tf.keras.layers.Conv2DTranspose(2, 3, strides=2)])
@@ -181,7 +181,7 @@ def test_a_size_that_a_tflite_graph_computes_is_not_the_one_that_it_declares(tmp
         if tensor.shape is not None and list(tensor.shape) == [1, 9, 9, 2]:
             tensor.shape = [1, 8, 8, 2]
     path = tmp_path / "declared.tflite"
-    path.write_bytes(_packed(tree))
+    path.write_bytes(packed(tree))
     imported = import_model(Model.from_path(str(path)))
     picture = np.random.default_rng(0).standard_normal((1, 4, 4, 3)).astype(np.float32)
     found = next(iter(Executable(imported).run({imported.inputs[0].name: picture}).values()))

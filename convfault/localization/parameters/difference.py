@@ -94,10 +94,11 @@ class Difference:
 
     def only(self, channels: Array) -> Difference:
         """The difference of some channels."""
-        pick = (..., channels)
-        return Difference(
-            self.name, self.expected[pick], self.actual[pick], self.bound[channels], self.native, self.encoding
-        )
+        pick, encoding = (..., channels), self.encoding
+        if np.size(encoding.get("steps", 0)) > 1:
+            encoding = {**encoding, "steps": encoding["steps"][pick]}
+        sides = self.expected[pick], self.actual[pick]
+        return Difference(self.name, *sides, self.bound[channels], self.native, encoding)
 
     @cached_property
     def ratios(self) -> Array:

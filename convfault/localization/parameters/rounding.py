@@ -11,7 +11,11 @@ from convfault.localization.parameters.difference import Difference
 from convfault.localization.parameters.grain import HALF_STEP, Grain
 from convfault.relax.graph import Array
 
-HOW = {"tensor": " with one scale for the tensor", "channel": " with one scale a channel"}
+HOW = {
+    "tensor": " with one scale for the tensor",
+    "channel": " with one scale a channel",
+    "block": " with one scale a block of values",
+}
 LIKELY = (0.28, 0.44)
 """Mean over largest relative error of rounding to few digits."""
 FLAT = (0.42, 0.58)
@@ -29,7 +33,7 @@ def rounded(difference: Difference) -> Finding | None:
     grain = difference.grain
     steps = difference.encoding.get("steps")
     if steps is not None and np.all(difference.error <= difference.bound + HALF_STEP * steps):
-        granularity = "tensor" if steps.size == 1 else "channel"
+        granularity = "block" if steps.ndim > 1 else "tensor" if steps.size == 1 else "channel"
         evidence = {"granularity": granularity, "scale": _span(steps.reshape(-1))}
         return _rounding(difference, str(difference.encoding["dtype"]), evidence, 1.0)
     if grain is not None and difference.near(difference.expected):

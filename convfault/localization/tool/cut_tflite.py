@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from convfault.flatbuffer import gathered, packed
 from convfault.localization.tool.reduction import Piece, Places
 from convfault.model import Model
 
@@ -45,7 +46,7 @@ class Cutter:
     def __init__(self, model: Model) -> None:
         schema = classes()
         self.source, self.schema = model, schema
-        self.model = schema.ModelT.InitFromPackedBuf(Path(model.path).read_bytes(), 0)
+        self.model = schema.ModelT.InitFromPackedBuf(gathered(Path(model.path).read_bytes(), schema), 0)
         names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
         codes = self.model.operatorCodes
         self.graph = self.model.subgraphs[0]
@@ -67,8 +68,6 @@ class Cutter:
 
     def write(self, kept: Places, folder: Path) -> Piece | None:
         """``reduction.Cut.write``."""
-        import flatbuffers
-
         operators = [self.graph.operators[index] for index in kept]
         made = {int(tensor) for operator in operators for tensor in operator.outputs}
         read = list(dict.fromkeys(int(t) for operator in operators for t in operator.inputs if t >= 0))
@@ -80,13 +79,11 @@ class Cutter:
         graph.operators, graph.inputs, graph.outputs = operators, inputs, outputs
         small.subgraphs = [graph, *self.model.subgraphs[1:]]
         small.signatureDefs = None
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(small.Pack(builder), b"TFL3")
         path = folder / "smallest.tflite"
-        path.write_bytes(bytes(builder.Output()))
+        path.write_bytes(packed(small))
         origins = tuple(self._name(tensor) for tensor in inputs)
         return Piece(replace(self.source, path=str(path), signature=None), kept, origins)
 
     def _is_constant(self, tensor: int) -> bool:
         buffer = self.model.buffers[self.graph.tensors[tensor].buffer]
-        return (buffer.data is not None and len(buffer.data) > 0) or bool(getattr(buffer, "offset", 0))
+        return buffer.data is not None and len(buffer.data) > 0

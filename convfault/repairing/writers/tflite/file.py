@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from convfault import cache
-from convfault.errors import FormatError
+from convfault.flatbuffer import gathered, packed
 from convfault.relax.graph import Array
 from convfault.relax.import_tflite import operator_names
 from convfault.relax.imported import Encoding
-from convfault.relax.tflite_dequantize import real_values
+from convfault.relax.tflite_dequantize import integers, real_values
 from convfault.repairing.writers.document import unused
 
 DTYPES = {
@@ -22,9 +22,6 @@ DTYPES = {
 }  # fmt: skip
 REPRESENTABLE = 1e-6
 """Of the largest value: what a quantized tensor may be off to count as holding the numbers exactly."""
-
-ALIGNMENT = 16
-"""In bytes: where the schema wants a buffer's data to begin."""
 
 
 class TFLiteFile:
@@ -37,10 +34,8 @@ class TFLiteFile:
         from ai_edge_litert import schema_py_generated as schema
 
         self.schema = schema
-        self.content = path.read_bytes()
+        self.content = gathered(path.read_bytes(), schema)
         self.tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(self.content, 0))
-        if any(buffer.offset for buffer in self.tree.buffers):
-            raise FormatError(f"{path} keeps its weights behind the flatbuffer, as files over 2 GB do: not edited here")
         self.graph = self.tree.subgraphs[0]
         self.codes = operator_names(schema)
         self.types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
@@ -73,13 +68,7 @@ class TFLiteFile:
 
     def encoding(self, tensor: str) -> Encoding | None:
         """How a quantized tensor stores real numbers."""
-        found = self.tensors[tensor].quantization
-        if found is None or found.scale is None or not len(found.scale):
-            return None
-        zeros = [0] * len(found.scale) if found.zeroPoint is None else found.zeroPoint
-        scales = tuple(float(scale) for scale in found.scale)
-        kind = self.type(tensor).lower()
-        return Encoding(tensor, kind, scales, tuple(int(z) for z in zeros), int(found.quantizedDimension), True)
+        return integers(self.tree, self.tensors[tensor], self.type(tensor), tensor, True)
 
     def real(self, tensor: str) -> Array | None:
         """The numbers that a constant stands for: float32 where it is quantized or of half precision."""
@@ -93,7 +82,8 @@ class TFLiteFile:
     def stored(self, tensor: str, values: Array) -> Array | None:
         """The numbers as the tensor's own quantization stores them, if it does so exactly."""
         encoding = self.encoding(tensor)
-        if encoding is None or encoding.dtype not in {"int8", "uint8"} or values.shape != self.shape(tensor):
+        fits = encoding is not None and not encoding.blocks and values.shape == self.shape(tensor)
+        if encoding is None or encoding.dtype not in {"int8", "uint8"} or not fits:
             return None
         side = [1] * values.ndim
         if len(encoding.scales) > 1:
@@ -180,33 +170,15 @@ class TFLiteFile:
 
     def packed(self) -> bytes:
         """The tree as a flatbuffer; buffers that nobody uses any more are emptied, their numbers stay."""
-        import flatbuffers
-
         self.graph.tensors = list(self.tensors.values())
         users = self.users()
         before = self.schema.Model.GetRootAs(self.content, 0)
         for number, buffer in enumerate(self.tree.buffers):
             if number and not users[number] and number < before.BuffersLength() and _was_used(before, number):
                 buffer.data = None
-        self.tree.buffers = [_aligned(self.schema, buffer) for buffer in self.tree.buffers]
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(self.tree.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return packed(self.tree)
 
 
 def _was_used(flat: Any, number: int) -> bool:
     graphs = [flat.Subgraphs(index) for index in range(flat.SubgraphsLength())]
     return any(graph.Tensors(place).Buffer() == number for graph in graphs for place in range(graph.TensorsLength()))
-
-
-def _aligned(schema: Any, buffer: Any) -> Any:
-    """The buffer, packed with its data where the schema wants it; the generated code forgets that."""
-
-    class Aligned(schema.BufferT):  # type: ignore[misc]
-        def Pack(self, builder: Any) -> Any:  # noqa: N802 - the generated code's name
-            if buffer.data is not None and len(buffer.data):
-                self.data = np.ascontiguousarray(buffer.data, np.uint8)
-                builder.Prep(ALIGNMENT, len(buffer.data))
-            return super().Pack(builder)
-
-    return Aligned(buffer.data, buffer.offset, buffer.size)
