@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from convfault.localization.faults import location, native_names
 from convfault.relax import evaluate
@@ -95,6 +97,31 @@ def test_a_cut_of_a_join_is_one_of_a_part_only_where_it_lies_within_it(
     cut = {"begin": (0, 0, 0, begin), "end": (1, 6, 5, end), "strides": (1, 1, 1, stride)}
     graph = simplified(sketch.ending(sketch.layer("slice", joined, (1, 6, 5, length), **cut)))
     assert ("concat" not in kinds(graph)) == within
+
+
+SPANS = st.tuples(st.integers(0, 4), st.integers(5, 9), st.integers(1, 4))
+
+
+@given(first=SPANS, second=SPANS)
+@settings(deadline=None)
+def test_a_cut_of_a_cut_is_one_cut_of_the_same_values(
+    first: tuple[int, int, int], second: tuple[int, int, int]
+) -> None:
+    numbers = np.arange(9, dtype=np.float32)
+    inner = numbers[slice(*first)]
+    assume(inner[slice(*second)].size)
+    sketch, shape = Sketch(1, 9, 5, 3), (1, 9, 5, 3)
+    x = sketch.source
+    for begin, end, step in (first, second):
+        length = len(range(shape[1])[begin:end:step])
+        cut = {"begin": (0, begin, 0, 0), "end": (1, end, 5, 3), "strides": (1, step, 1, 1)}
+        shape = (1, length, 5, 3)
+        x = sketch.layer("slice", x, shape, **cut)
+    graph = simplified(sketch.ending(sketch.layer("tanh", x, shape)))
+    assert kinds(graph).count("slice") <= 1
+    values = np.broadcast_to(numbers[None, :, None, None], (1, 9, 5, 3))
+    found = evaluate.run(graph, {graph.inputs[0]: values})[graph.outputs[0]]
+    np.testing.assert_array_equal(found[0, :, 0, 0], np.tanh(inner[slice(*second)]))
 
 
 @pytest.mark.parametrize(

@@ -133,13 +133,16 @@ def merge_concats(draft: Draft, layer: Layer) -> Layer | None:
 
 
 def merge_slices(draft: Draft, layer: Layer) -> Layer | None:
-    """A cut of a cut, both without strides, is one cut."""
+    """A cut of a cut, both forwards, is one cut."""
     source = draft.input_of(layer)
-    if source.kind != "slice" or any(step != 1 for step in (*layer["strides"], *source["strides"])):
+    if source.kind != "slice" or min(*layer["strides"], *source["strides"]) < 1 or 0 in layer.shape:
         return None
-    begin = tuple(a + b for a, b in zip(source["begin"], layer["begin"], strict=True))
-    end = tuple(a + b for a, b in zip(source["begin"], layer["end"], strict=True))
-    return replace(layer, inputs=source.inputs, hyperparameters={**layer.hyperparameters, "begin": begin, "end": end})
+    places = zip(source["begin"], source["strides"], layer["begin"], layer["strides"], layer.shape, strict=True)
+    spans = [(start + first * each, each * step, side) for start, each, first, step, side in places]
+    begin, strides = tuple(start for start, _, _ in spans), tuple(step for _, step, _ in spans)
+    end = tuple(start + (side - 1) * step + 1 for start, step, side in spans)
+    values = {**layer.hyperparameters, "begin": begin, "end": end, "strides": strides}
+    return replace(layer, inputs=source.inputs, hyperparameters=values)
 
 
 def slice_of_part(draft: Draft, layer: Layer) -> Layer | None:
