@@ -132,7 +132,7 @@ def _difference(case: Case, target: Layer, name: str, pair: tuple[Array, Array],
         bound = rounding_bound(name, expected, None if weights is None else weights.values)
         bound = bound + coarse * np.abs(expected.reshape(-1, expected.shape[-1])).max(axis=0, initial=0.0)
     native = target.parameters[name].native if name in target.parameters else ()
-    return Difference(name, expected, actual, bound, native, _encoding(case, native, expected))
+    return Difference(name, expected, actual, bound, native, _encoding(case, native, expected, actual))
 
 
 def _filters_last(target: Layer, name: str, values: Array) -> Array:
@@ -145,7 +145,7 @@ def _filters_last(target: Layer, name: str, values: Array) -> Array:
     return np.ascontiguousarray(split.reshape(height, width, depth // groups, groups * filters))
 
 
-def _encoding(case: Case, native: tuple[str, ...], expected: Array) -> Mapping[str, Any]:
+def _encoding(case: Case, native: tuple[str, ...], expected: Array, actual: Array) -> Mapping[str, Any]:
     """How the target stores the tensor, by what scheme, and its steps: one for all, one a filter or one a value.
 
     ``factors``: of how many tensors so stored the values are made, such as weights and a scale behind them.
@@ -161,18 +161,28 @@ def _encoding(case: Case, native: tuple[str, ...], expected: Array) -> Mapping[s
     scheme = "full integer quantization" if activations else "dynamic-range quantization"
     steps = np.abs(np.asarray(found.scales, np.float64))
     if found.blocks:
-        steps = _of_blocks(steps.reshape(found.blocks), expected.shape)
+        steps = _of_blocks(steps.reshape(found.blocks), expected, actual)
     fits = {"steps": steps} if steps.size in {1, expected.shape[-1], expected.size} else {}
     return {"dtype": found.dtype, "scheme": scheme, "factors": len(stored), **fits}
 
 
-def _of_blocks(steps: Array, shape: tuple[int, ...]) -> Array:
-    """The steps of a tensor's blocks for each of its values, as TFLite stores them (filters first), filters last."""
-    steps = np.moveaxis(steps, 0, -1)
-    if steps.ndim != len(shape) or any(side % count for side, count in zip(shape, steps.shape, strict=True)):
-        return steps
+def _of_blocks(steps: Array, expected: Array, actual: Array) -> Array:
+    """The steps of a tensor's blocks for each of its values, whichever way the file has it: filters last or first."""
+    found = [
+        wide for turned in (steps, np.moveaxis(steps, 0, -1)) if (wide := _widened(turned, expected.shape)) is not None
+    ]
+    return min(found, key=lambda wide: float(np.mean(np.abs(actual - expected) > wide)), default=steps)
+
+
+def _widened(steps: Array, shape: tuple[int, ...]) -> Array | None:
+    """Each number as often as its block is long; None where blocks do not fill the shape."""
+    if steps.ndim != len(shape):
+        return None
     for axis, (side, count) in enumerate(zip(shape, steps.shape, strict=True)):
-        steps = np.repeat(steps, side // count, axis)
+        long = -(-side // count)
+        if -(-side // long) != count:
+            return None
+        steps = np.take(steps, np.arange(side) // long, axis)
     return steps
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convfault.relax.graph import Array
 from convfault.relax.onnx_forms import given
 from convfault.relax.onnx_steps import attributes
 
@@ -142,6 +143,50 @@ def _matmul(scene: Any, node: Any) -> Iterator[Any]:
     yield from chain.nodes(node.output[0])
 
 
+def _matmul_of_blocks(scene: Any, node: Any) -> Iterator[Any]:
+    """A product with a matrix in few bits, (out, in), of which every block of a row has a scale."""
+    settings, inputs = attributes(node), list(node.input)
+    bits, size, depth = (int(settings[name]) for name in ("bits", "block_size", "K"))
+    stored, scales = scene.value(inputs[1]), scene.value(inputs[2])
+    zeros = scene.value(inputs[3]) if given(inputs, 3) else np.zeros(0, np.uint8)
+    known = stored is not None and scales is not None and zeros is not None and zeros.dtype == np.uint8
+    # a last block that is not full could not be told from longer ones; the fifth input brings rows into another order
+    if not known or bits not in {4, 8} or depth % size or given(inputs, 4):
+        yield node
+        return
+    count = depth // size
+    codes = _unpacked(stored.reshape(-1, count, stored.size // scales.size), bits).reshape(-1, depth)
+    levels = _unpacked(zeros.reshape(len(codes), -1), bits)[:, :count]
+    levels = levels if zeros.size else np.full((len(codes), count), 1 << bits - 1, np.uint8)
+    names = [
+        scene.float_constant(f"{inputs[1]}/{kind}", values)
+        for kind, values in (
+            ("stored", _of_bits(codes.T, bits)),
+            ("scales", scales.reshape(len(codes), count).T),
+            ("zeros", _of_bits(levels.T, bits)),
+        )
+    ]
+    real = scene.free(f"{inputs[1]}/real")
+    yield scene.made("DequantizeLinear", names, real, node, axis=0, block_size=size)
+    chain = Chain(scene, node)
+    chain.then("MatMul", inputs[0], real)
+    if given(inputs, 5):
+        chain.then("Add", inputs[5])
+    yield from chain.nodes(node.output[0])
+
+
+def _unpacked(stored: Array, bits: int) -> Array:
+    """The integers that bytes hold, several in each: the first in its lowest bits."""
+    parts = [stored >> place & (1 << bits) - 1 for place in range(0, 8, bits)]
+    return np.stack(parts, axis=-1).reshape(*stored.shape[:-1], -1)
+
+
+def _of_bits(values: Array, bits: int) -> Array:
+    import ml_dtypes
+
+    return values.astype(ml_dtypes.uint4 if bits == 4 else np.uint8)
+
+
 def _rank(scene: Any, name: str) -> int | None:
     """How many axes a value has, as far as the file says it."""
     if (held := scene.value(name)) is not None:
@@ -177,6 +222,7 @@ FORMS: Mapping[str, Callable[[Any, Any], Iterator[Any]]] = {
     "FusedConv": _convolution,
     "FusedGemm": _gemm,
     "FusedMatMul": _matmul,
+    "MatMulNBits": _matmul_of_blocks,
     "TransposeMatMul": _matmul,
     "SkipLayerNormalization": _skip_normalization,
 }

@@ -46,7 +46,8 @@ class Steps:
 
     def encoding(self, name: str, constant: bool) -> Encoding:
         scales, zeros = self.scales.ravel().tolist(), self.zeros.ravel().tolist()
-        return Encoding(name, self.dtype, tuple(scales), tuple(int(z) for z in zeros), self.axis, constant)
+        blocks = self.scales.shape if self.scales.ndim > 1 and not self.single else ()
+        return Encoding(name, self.dtype, tuple(scales), tuple(int(z) for z in zeros), self.axis, constant, blocks)
 
     def real(self, stored: Array) -> Array:
         """The float32 numbers that stored ones stand for."""

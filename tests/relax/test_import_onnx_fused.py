@@ -130,3 +130,30 @@ def test_an_operator_that_nobody_knows_stays_unknown(tmp_path: Path) -> None:
     ]
     path = saved(tmp_path / "fused.onnx", nodes, {"w": drawn(5, 8)}, (2, 8))
     assert [each.operator for each in graph_of(path, 2).unsupported] == ["CDist"]
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+def test_a_product_in_four_bits_has_a_scale_for_each_block(zeros: bool, tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    depth, filters, size = 48, 6, 16
+    constants = {
+        "stored": rng.integers(0, 256, (filters, 3, size // 2), np.uint8),
+        "scales": rng.uniform(0.01, 0.1, (filters, 3)).astype(np.float32),
+        **({"zeros": rng.integers(0, 256, (filters, 2), np.uint8)} if zeros else {}),
+    }
+    node = helper.make_node("MatMulNBits", ["x", *constants], ["y"], domain=DOMAIN,
+                            K=depth, N=filters, bits=4, block_size=size)  # fmt: skip
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, side]) for name, side in
+            (("x", depth), ("y", filters))]  # fmt: skip
+    held = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    graph = helper.make_graph([node], "blocks", ends[:1], ends[1:], held)
+    imports = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
+    path = tmp_path / "blocks.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=10), path)
+    found = assert_read(path, drawn(2, depth))
+    assert [layer.kind for layer in found if layer.kind != "input"] == ["dense"]
+    (encoding,) = found.encodings.values()
+    assert (encoding.dtype, encoding.blocks) == ("uint4", (3, filters))

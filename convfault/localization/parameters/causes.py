@@ -34,7 +34,8 @@ _HALF = _rounding(
 )
 
 CAUSES: Mapping[str, Cause] = {
-    **{f"{title}_rounding": _INT8 for title in ("int2", "int4", "int8", "uint8", "int16", "int32")},
+    **{f"{title}_rounding": _INT8 for title in ("int2", "int4", "int8", "int16", "int32", "uint2", "uint4", "uint8")},
+    "uint16_rounding": _INT8,
     **{f"{title}_rounding": _HALF for title in ("float16", "bfloat16")},
     "quantization_scale": Cause(
         "Values on an integer lattice whose step is wrong: the source's times a factor, in all or some channels.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -32,7 +33,7 @@ def rounded(difference: Difference) -> Finding | None:
     """The source's values in fewer bits."""
     grain = difference.grain
     steps = difference.encoding.get("steps")
-    if steps is not None and np.all(difference.error <= difference.bound + HALF_STEP * steps):
+    if steps is not None and _within(difference, steps):
         granularity = "block" if steps.ndim > 1 else "tensor" if steps.size == 1 else "channel"
         evidence = {"granularity": granularity, "scale": _span(steps.reshape(-1))}
         return _rounding(difference, str(difference.encoding["dtype"]), evidence, 1.0)
@@ -41,6 +42,20 @@ def rounded(difference: Difference) -> Finding | None:
     if grain is None:
         return _half_by_error(difference) or _integer_by_error(difference)
     return None
+
+
+def _within(difference: Difference, steps: Array) -> bool:
+    """Whether no value is off by more than half its step.
+
+    The last integer may be off by a whole one, as a scale can leave out the other end's last; and any value by the
+    largest step of all blocks, as a rule may have moved or scaled the values since.
+    """
+    error = np.maximum(difference.error - difference.bound, 0)
+    bits = re.search(r"\d+", str(difference.encoding["dtype"]))
+    last = (1 << int(bits[0]) - 1) - 1 if bits else np.inf
+    end = (np.abs(difference.actual) >= (last - HALF_STEP) * steps) & (error <= steps)
+    end &= np.abs(difference.expected) > np.abs(difference.actual)
+    return bool(np.all((error <= HALF_STEP * steps) | end) or (steps.ndim > 1 and np.all(error <= steps.max())))
 
 
 def carried(weights: Difference, bias: Difference) -> bool:
