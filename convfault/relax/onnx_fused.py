@@ -13,6 +13,7 @@ import numpy as np
 from convfault.relax.graph import Array
 from convfault.relax.onnx_forms import given
 from convfault.relax.onnx_steps import attributes
+from convfault.relax.rounding import unpacked
 
 if TYPE_CHECKING:
     from convfault.relax.onnx_blocks import Blocks
@@ -155,8 +156,8 @@ def _matmul_of_blocks(scene: Any, node: Any) -> Iterator[Any]:
         yield node
         return
     count = depth // size
-    codes = _unpacked(stored.reshape(-1, count, stored.size // scales.size), bits).reshape(-1, depth)
-    levels = _unpacked(zeros.reshape(len(codes), -1), bits)[:, :count]
+    codes = unpacked(stored.reshape(-1, count, stored.size // scales.size), bits).reshape(-1, depth)
+    levels = unpacked(zeros.reshape(len(codes), -1), bits)[:, :count]
     levels = levels if zeros.size else np.full((len(codes), count), 1 << bits - 1, np.uint8)
     names = [
         scene.float_constant(f"{inputs[1]}/{kind}", values)
@@ -173,12 +174,6 @@ def _matmul_of_blocks(scene: Any, node: Any) -> Iterator[Any]:
     if given(inputs, 5):
         chain.then("Add", inputs[5])
     yield from chain.nodes(node.output[0])
-
-
-def _unpacked(stored: Array, bits: int) -> Array:
-    """The integers that bytes hold, several in each: the first in its lowest bits."""
-    parts = [stored >> place & (1 << bits) - 1 for place in range(0, 8, bits)]
-    return np.stack(parts, axis=-1).reshape(*stored.shape[:-1], -1)
 
 
 def _of_bits(values: Array, bits: int) -> Array:

@@ -48,6 +48,12 @@ def limits(encoding: Encoding) -> tuple[int, int]:
     return int(found.min), int(found.max)
 
 
+def unpacked(stored: Array, bits: int) -> Array:
+    """The integers, none below zero, that bytes hold on the last axis, several each: the first in the lowest bits."""
+    parts = [stored >> place & (1 << bits) - 1 for place in range(0, 8, bits)]
+    return np.stack(parts, axis=-1).reshape(*stored.shape[:-1], -1)
+
+
 def span(encoding: Encoding) -> tuple[float, float]:
     """The smallest and the largest real number that it can hold, of all channels."""
     if encoding.dtype == HALF:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convfault.relax.imported import Encoding
+from convfault.relax.rounding import unpacked
 
 INTEGERS = frozenset({"INT2", "INT4", "UINT4", "INT8", "UINT8", "INT16", "INT32", "INT64"})
 BITS = {"int2": 2, "int4": 4, "uint4": 4}
@@ -101,7 +102,8 @@ def real_values(data: Any, shape: tuple[int, ...], encoding: Encoding) -> npt.ND
     if encoding.dtype == "float16":
         return raw.view(np.float16).astype(np.float32).reshape(shape)
     if encoding.dtype in BITS:
-        stored = _unpacked(raw, encoding.dtype)[: int(np.prod(shape))].reshape(shape)
+        held = unpacked(raw, BITS[encoding.dtype])[: int(np.prod(shape))]
+        stored = _signed(held, encoding.dtype).reshape(shape)
     else:
         stored = raw.view(np.dtype(encoding.dtype)).reshape(shape)
     scales = _along(np.asarray(encoding.scales, np.float32), shape, encoding)
@@ -109,11 +111,9 @@ def real_values(data: Any, shape: tuple[int, ...], encoding: Encoding) -> npt.ND
     return np.asarray((stored.astype(np.int64) - zeros).astype(np.float32) * scales, np.float32)
 
 
-def _unpacked(raw: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[np.int8]:
-    bits = BITS[dtype]
-    parts = np.stack([raw >> place & (1 << bits) - 1 for place in range(0, 8, bits)], axis=-1).reshape(-1)
-    sign = 0 if dtype.startswith("u") else 1 << bits - 1
-    return np.asarray((parts.astype(np.int8) ^ sign) - sign, np.int8)
+def _signed(values: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[np.int8]:
+    sign = 0 if dtype.startswith("u") else 1 << BITS[dtype] - 1
+    return np.asarray((values.astype(np.int8) ^ sign) - sign, np.int8)
 
 
 def _along(values: npt.NDArray[Any], shape: tuple[int, ...], encoding: Encoding) -> npt.NDArray[Any]:

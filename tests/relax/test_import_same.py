@@ -26,7 +26,7 @@ LAST = np.ascontiguousarray(PICTURE.transpose(0, 2, 3, 1))
 Function = Callable[[Any], Any]
 
 
-def answers_like(graph: Graph, feed: np.ndarray, wanted: np.ndarray) -> None:
+def assert_answers_like(graph: Graph, feed: np.ndarray, wanted: np.ndarray) -> None:
     assert graph.unsupported == ()
     end = graph[graph.outputs[0]]
     found = evaluate.run_native(graph, {str(graph[graph.inputs[0]].native.tensor): feed})[end.id]
@@ -85,7 +85,7 @@ def test_torch_operators_mean_the_same(name: str, tmp_path: Path) -> None:
 
     function = torch_functions()[name]
     graph = canonical(exported(tmp_path, function, PICTURE))
-    answers_like(graph, PICTURE, function(torch.from_numpy(PICTURE)).numpy())
+    assert_answers_like(graph, PICTURE, function(torch.from_numpy(PICTURE)).numpy())
 
 
 def tensorflow_functions() -> dict[str, Function]:
@@ -149,7 +149,7 @@ def test_tensorflow_and_tflite_have_one_form_and_answer_alike(name: str, tmp_pat
     wanted = np.asarray(module.run(LAST))
     graphs = [canonical(import_model(Model.from_path(str(place)))) for place in (tmp_path / "saved", path)]
     for graph in graphs:
-        answers_like(graph, LAST, wanted)
+        assert_answers_like(graph, LAST, wanted)
     pairs = paired(*graphs)
     assert len(pairs) == len(graphs[0]) == len(graphs[1])
     assert max(pair.distance for pair in pairs) < 1e-5
@@ -168,7 +168,7 @@ def test_tensorflow_writes_to_places_as_it_says(name: str, rows: list[int], tmp_
     )
     tf.saved_model.save(module, tmp_path / "saved", signatures=module.run)
     graph = canonical(import_model(Model.from_path(str(tmp_path / "saved"))))
-    answers_like(graph, LAST, np.asarray(module.run(LAST)))
+    assert_answers_like(graph, LAST, np.asarray(module.run(LAST)))
 
 
 def test_a_dilated_convolution_is_one_convolution_and_that_of_blocks_left_alone_is_not(tmp_path: Path) -> None:
@@ -198,15 +198,15 @@ def test_scales_that_make_whole_sides_are_read_as_runtimes_read_them(tmp_path: P
     model = onnx_file(tmp_path, nodes, PICTURE.shape, {"scales": scales})
     wanted = onnxruntime.InferenceSession(model.path).run(None, {"x": PICTURE})[0]
     assert wanted.shape[2:] == (17, 15)
-    answers_like(canonical(import_model(model)), PICTURE, wanted)
+    assert_answers_like(canonical(import_model(model)), PICTURE, wanted)
 
 
-def answers_like_onnxruntime(folder: Path, nodes: list[Any], constants: dict[str, np.ndarray]) -> Graph:
+def assert_answers_like_onnxruntime(folder: Path, nodes: list[Any], constants: dict[str, np.ndarray]) -> Graph:
     import onnxruntime
 
     model = onnx_file(folder, nodes, PICTURE.shape, constants, opset=18)
     graph = canonical(import_model(model))
-    answers_like(graph, PICTURE, onnxruntime.InferenceSession(model.path).run(None, {"x": PICTURE})[0])
+    assert_answers_like(graph, PICTURE, onnxruntime.InferenceSession(model.path).run(None, {"x": PICTURE})[0])
     return graph
 
 
@@ -216,7 +216,7 @@ def test_a_transposed_convolution_is_cut_to_the_shape_that_it_asks_for(tmp_path:
 
     kernel = RNG.standard_normal((8, 4, 4, 3)).astype(np.float32)
     node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], **given)
-    graph = answers_like_onnxruntime(tmp_path, [node], {"w": kernel})
+    graph = assert_answers_like_onnxruntime(tmp_path, [node], {"w": kernel})
     assert graph.layers[-1].shape[1:3] == tuple(given["output_shape"])
 
 
@@ -225,7 +225,11 @@ def test_paddings_of_some_axes_and_below_zero_are_paddings_and_cuts(tmp_path: Pa
 
     nodes = [helper.make_node("Pad", ["x", "pads", "", "axes"], ["y"])]
     constants = {"pads": np.asarray([1, 2, -1, 3], np.int64), "axes": np.asarray([-1, 2], np.int64)}
-    assert [layer.kind for layer in answers_like_onnxruntime(tmp_path, nodes, constants)] == ["input", "slice", "pad"]
+    assert [layer.kind for layer in assert_answers_like_onnxruntime(tmp_path, nodes, constants)] == [
+        "input",
+        "slice",
+        "pad",
+    ]
 
 
 @pytest.mark.parametrize("excluded", [0, 1])
@@ -239,7 +243,7 @@ def test_a_resize_reads_the_edge_again_or_leaves_out_what_lies_beyond(
 
     nodes = [helper.make_node("Resize", ["x", "", "scales"], ["y"], exclude_outside=excluded, **given)]
     scales = np.asarray([1, 1, 0.5, 0.7], np.float32)
-    layer = answers_like_onnxruntime(tmp_path, nodes, {"scales": scales}).layers[-1]
+    layer = assert_answers_like_onnxruntime(tmp_path, nodes, {"scales": scales}).layers[-1]
     usual = bool(given.get("antialias")) == bool(excluded)
     assert layer.hyperparameters.get("exclude_outside") == (None if usual else bool(excluded))
 
@@ -256,7 +260,7 @@ def test_paddings_as_a_word_are_numbers(tmp_path: Path) -> None:
     model = onnx_file(tmp_path, nodes, PICTURE.shape, {"w": weights})
     graph = canonical(import_model(model))
     assert [layer.kind for layer in graph] == ["input", "convolution", "max_pool"]
-    answers_like(graph, PICTURE, onnxruntime.InferenceSession(model.path).run(None, {"x": PICTURE})[0])
+    assert_answers_like(graph, PICTURE, onnxruntime.InferenceSession(model.path).run(None, {"x": PICTURE})[0])
 
 
 @pytest.mark.parametrize("window", [(2, 2, 0, 1), (2, 3, 1, 2), (3, 3, 1, 1), (3, 2, 0, 1), (3, 3, 0, 2)])
@@ -275,7 +279,7 @@ def test_a_power_pool_whose_last_window_lies_beyond_the_edge_sums_what_is_there(
     proto.opset_import[0].version = 18  # since then it has ceil_mode
     onnx.save(proto, model.path)
     wanted = onnxruntime.InferenceSession(model.path).run(None, {"x": values})[0]
-    answers_like(canonical(import_model(model)), values, wanted)
+    assert_answers_like(canonical(import_model(model)), values, wanted)
 
 
 def test_the_branch_that_runs_is_imported_and_one_that_the_picture_chooses_is_a_hole(tmp_path: Path) -> None:
