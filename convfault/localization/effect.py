@@ -23,9 +23,10 @@ from convfault.localization.suspect import Suspect
 from convfault.relax import evaluate
 from convfault.relax.edits import Edit
 from convfault.relax.graph import Array, Graph, Layer
+from convfault.relax.variants import changed, resume_each
 
 BUDGET = 1.0e12
-"""Multiplications that all trials may take together, about 20 s on two cores; with many suspects fewer pictures are
+"""Multiplications that all trials may take together, about 12 s on two cores; with many suspects fewer pictures are
 used, those that deviate most. Counted rather than timed, so that a busy machine gives the same answers."""
 
 ELEMENTWISE = 4.0
@@ -67,10 +68,7 @@ class Effects:
 def measured(case: Case, suspects: Sequence[Suspect], step: Callable[[int], None] = lambda done: None) -> Effects:
     """Try every suspect's edit. ``step`` is told how many suspects are done."""
     trials = _Trials(case, suspects)
-    each = []
-    for number in range(len(suspects)):
-        each.append(trials.effect(number))
-        step(number + 1)
+    each = trials.effects(step)
     return Effects(tuple(trials.together(suspects, each)), trials.before, trials.left, trials.count)
 
 
@@ -125,22 +123,35 @@ class _Trials:
         self.values = _rows(self.graph, self.values, rows)
         self.mended_values = _rows(self.mended, self.mended_values, rows)
 
-    def effect(self, number: int) -> Effect:
-        if self.edits[number] is None:
-            return Effect(self.before, caused=self.left if number in self.finer and nothing(self.left) else None)
-        alone = applied(self.graph, [self.edits[number]])
-        after = deviation(answers(alone, resumed(self.graph, self.values, alone)), self.expected, self.limits)
-        return Effect(self.before, after, self._caused({number}))
+    def effects(self, step: Callable[[int], None]) -> list[Effect]:
+        """The effect of each suspect; ``step`` is told how many are done."""
+        numbers = [number for number, edit in enumerate(self.edits) if edit is not None]
+        alone = [applied(self.graph, [self.edits[number]]) for number in numbers]
+        others = [applied(self.graph, self._without({number})) for number in numbers]
+        after, caused = dict[int, Deviation](), dict[int, Deviation]()
+        for place, values in resume_each(self.graph, self.values, alone, arguments):
+            after[numbers[place]] = deviation(answers(alone[place], values), self.expected, self.limits)
+            step((len(after) + len(caused)) // 2)
+        expected = answers(self.mended, self.mended_values)
+        for place, values in resume_each(self.mended, self.mended_values, others, arguments):
+            caused[numbers[place]] = deviation(answers(others[place], values), expected, self.limits, by_name=False)
+            step((len(after) + len(caused)) // 2)
+        return [
+            Effect(self.before, after[number], caused[number])
+            if number in after
+            else Effect(self.before, caused=self.left if number in self.finer and nothing(self.left) else None)
+            for number in range(len(self.edits))
+        ]
 
     def _caused(self, group: Collection[int]) -> Deviation:
         """How far off the answers are with these alone left in, from those with none."""
-        undone = [edit for place, edit in enumerate(self.edits) if edit is not None and place not in group]
-        if undone:
-            others = applied(self.graph, undone)
-            found = answers(others, resumed(self.mended, self.mended_values, others))
-        else:  # the target as it is
-            found = answers(self.graph, self.values)
+        others = applied(self.graph, self._without(group))
+        found = answers(others, resumed(self.mended, self.mended_values, others))
         return deviation(found, answers(self.mended, self.mended_values), self.limits, by_name=False)
+
+    def _without(self, group: Collection[int]) -> list[Edit]:
+        """The edits of all suspects but these."""
+        return [edit for number, edit in enumerate(self.edits) if edit is not None and number not in group]
 
     def together(self, suspects: Sequence[Suspect], effects: Sequence[Effect]) -> list[Effect]:
         """The effects, where several that stand together cause nothing each with what they cause together."""
@@ -215,11 +226,6 @@ def resumed(before: Graph, values: Mapping[str, Array], after: Graph, everything
         return evaluate.resume(after, known, changed(before, after), keep)
     except ConvfaultError:  # an edit whose shapes do not fit what is behind it: no answer, the largest deviation
         return {}
-
-
-def changed(before: Graph, after: Graph) -> set[str]:
-    """The layers of an edited graph that are not those of the one before."""
-    return {layer.id for layer in after if layer.id not in before or before[layer.id] is not layer}
 
 
 def multiplications(layer: Layer) -> float:
