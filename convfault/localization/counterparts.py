@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from convfault.localization.parameters.difference import Difference, rounding_bo
 from convfault.localization.parameters.filters import reordered
 from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.kinds import LINEAR
-from convfault.relax.rounding import HALF
+from convfault.relax.rounding import HALF, spread
 
 HALF_ROUNDOFF = 2.0**-11
 """Relative error of a number in half precision."""
@@ -161,29 +162,36 @@ def _encoding(case: Case, native: tuple[str, ...], expected: Array, actual: Arra
     scheme = "full integer quantization" if activations else "dynamic-range quantization"
     steps = np.abs(np.asarray(found.scales, np.float64))
     if found.blocks:
-        steps = _of_blocks(steps.reshape(found.blocks), expected, actual)
+        steps = _of_blocks(steps, found.blocks, expected, actual)
     fits = {"steps": steps} if steps.size in {1, expected.shape[-1], expected.size} else {}
     return {"dtype": found.dtype, "scheme": scheme, "factors": len(stored), **fits}
 
 
-def _of_blocks(steps: Array, expected: Array, actual: Array) -> Array:
-    """The steps of a tensor's blocks for each of its values, whichever way the file has it: filters last or first."""
+def _of_blocks(steps: Array, blocks: tuple[int, ...], expected: Array, actual: Array) -> Array:
+    """The steps of a tensor's blocks for each of its values, whichever way the file has it, filters last or first, and
+    whichever part of it the values are."""
     found = [
-        wide for turned in (steps, np.moveaxis(steps, 0, -1)) if (wide := _widened(turned, expected.shape)) is not None
+        np.moveaxis(part, 0, first)
+        for first in (0, -1)
+        for part in _parts(steps, blocks, np.moveaxis(expected, first, 0).shape)
     ]
     return min(found, key=lambda wide: float(np.mean(np.abs(actual - expected) > wide)), default=steps)
 
 
-def _widened(steps: Array, shape: tuple[int, ...]) -> Array | None:
-    """Each number as often as its block is long; None where blocks do not fill the shape."""
-    if steps.ndim != len(shape):
-        return None
-    for axis, (side, count) in enumerate(zip(shape, steps.shape, strict=True)):
-        long = -(-side // count)
-        if -(-side // long) != count:
-            return None
-        steps = np.take(steps, np.arange(side) // long, axis)
-    return steps
+def _parts(steps: Array, blocks: tuple[int, ...], shape: tuple[int, ...]) -> list[Array]:
+    """The steps of all values of this shape; of each part of that shape where the file has several in one tensor, one
+    behind the other along an axis (queries, keys and values); none where they fit neither."""
+    if len(shape) != len(blocks):
+        return []
+    count, rest = divmod(steps.size, math.prod(-(-side // length) for side, length in zip(shape, blocks, strict=True)))
+    if rest or not count:
+        return []
+    axes = [axis for axis, length in enumerate(blocks) if length == 1] if count > 1 else [0]
+    found = []
+    for axis in axes:
+        whole = [side * count if place == axis else side for place, side in enumerate(shape)]
+        found += np.split(spread(steps, whole, 0, blocks), count, axis)
+    return found
 
 
 def _pictures(graph: Graph, layer: Layer) -> tuple[Picture, ...]:

@@ -38,7 +38,7 @@ class Encoding:
 
     ``dtype`` is the stored one; a float16 tensor has scale 1. ``constant`` tells weights from activations. An
     activation without scales gets one anew for each picture, from the values that it has there. Where every block of
-    a tensor has its own scale, ``blocks`` is the shape of the scales, whose sides divide those of the tensor.
+    a tensor has its own scale, ``blocks`` says how long one is along each axis.
     """
 
     tensor: str

@@ -151,12 +151,12 @@ def _matmul_of_blocks(scene: Any, node: Any) -> Iterator[Any]:
     stored, scales = scene.value(inputs[1]), scene.value(inputs[2])
     zeros = scene.value(inputs[3]) if given(inputs, 3) else np.zeros(0, np.uint8)
     known = stored is not None and scales is not None and zeros is not None and zeros.dtype == np.uint8
-    # a last block that is not full could not be told from longer ones; the fifth input brings rows into another order
-    if not known or bits not in {4, 8} or depth % size or given(inputs, 4):
+    # the fifth input brings rows into another order
+    if not known or bits not in {4, 8} or given(inputs, 4):
         yield node
         return
-    count = depth // size
-    codes = unpacked(stored.reshape(-1, count, stored.size // scales.size), bits).reshape(-1, depth)
+    count = -(-depth // size)
+    codes = unpacked(stored.reshape(-1, count, stored.size // scales.size), bits).reshape(-1, count * size)[:, :depth]
     levels = unpacked(zeros.reshape(len(codes), -1), bits)[:, :count]
     levels = levels if zeros.size else np.full((len(codes), count), 1 << bits - 1, np.uint8)
     names = [

@@ -6,6 +6,7 @@ integers; a rounded graph input by its own.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class Integers:
         steps = self.outlook.steps(node, (1, 2))
         if steps is not None and integer in self.scene.constants:
             rank = len(self.scene.constants[integer].dims)
-            along = Steps(steps.dtype, steps.scales, steps.zeros, steps.axis + (rank if steps.axis < 0 else 0))
+            along = replace(steps, axis=steps.axis % rank) if rank else steps
             self.scene.producers.pop(output, None)
             self.scene.real_constant(integer, along, output)
             return []

@@ -27,12 +27,13 @@ class Outlook:
 
     def steps(self, node: Any, slots: tuple[int, ...]) -> Steps | None:
         """The steps that an operator names in its inputs, None where they are computed."""
-        axis = int(attributes(node).get("axis", 1)) if node.op_type in {QUANTIZE, DEQUANTIZE} else 0
+        settings = attributes(node) if node.op_type in {QUANTIZE, DEQUANTIZE} else {"axis": 0}
         tensor = node.input[0] if node.op_type == DEQUANTIZE else ""
         maker = self.scene.producers.get(tensor)
         if node.op_type == ROUNDS_AT_RUN_TIME or (maker is not None and maker.op_type == ROUNDS_AT_RUN_TIME):
             return AT_RUN_TIME
-        return self.scene.steps(node.input, slots, tensor, axis)
+        axis, block = int(settings.get("axis", 1)), int(settings.get("block_size", 0))
+        return self.scene.steps(node.input, slots, tensor, axis, block)
 
     def _viable(self) -> set[int]:
         """Identities of the operators whose integers all come from and lead to such, or to DequantizeLinear."""

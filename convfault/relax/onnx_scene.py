@@ -46,11 +46,13 @@ class Scene:
         names = (name if not number else f"{name}_{number}" for number in range(len(taken) + 1))
         return next(each for each in names if each not in taken)
 
-    def steps(self, inputs: Sequence[str], slots: Sequence[int], tensor: str = "", axis: int = 0) -> Steps | None:
+    def steps(
+        self, inputs: Sequence[str], slots: Sequence[int], tensor: str = "", axis: int = 0, block: int = 0
+    ) -> Steps | None:
         """The steps that stand in an operator's inputs; those of a missing zero point are of the ``tensor``'s type."""
         scale, zero = (inputs[slot] if 0 <= slot < len(inputs) else "" for slot in slots)
         dtype = type_name(self.constants[tensor]) if tensor in self.constants else "uint8"
-        return steps_of(self.constants, scale, zero, dtype, axis)
+        return steps_of(self.constants, scale, zero, dtype, axis, block)
 
     def real_constant(self, stored: str, steps: Steps, name: str) -> str:
         """A float constant with the real numbers of a stored one, under ``name`` unless it is taken; its name."""

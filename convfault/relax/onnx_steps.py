@@ -10,6 +10,7 @@ import numpy as np
 
 from convfault.relax.graph import Array
 from convfault.relax.imported import Encoding
+from convfault.relax.rounding import spread
 
 LOWEST = {"int2": -2, "int4": -8, "int8": -128, "int16": -32768, "uint2": 0, "uint4": 0, "uint8": 0, "uint16": 0}
 """Stored type → its smallest value."""
@@ -18,13 +19,14 @@ HIGHEST = {"int2": 1, "int4": 7, "int8": 127, "int16": 32767, "uint2": 3, "uint4
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Scales and zero points: one for the tensor, or several along ``axis``, or a block of values each; none where they
-    are found at run time."""
+    """Scales and zero points: one for the tensor, or several along ``axis``, or one for each ``block`` of that many
+    values along it (0: no blocks); none where they are found at run time."""
 
     dtype: str
     scales: Array
     zeros: Array
     axis: int = 0
+    block: int = 0
 
     @property
     def clamps(self) -> bool:
@@ -41,13 +43,13 @@ class Steps:
         return (
             np.array_equal(self.scales.ravel(), other.scales.ravel())
             and np.array_equal(self.zeros.ravel(), other.zeros.ravel())
-            and (self.single or self.axis == other.axis)
+            and (self.single or (self.axis == other.axis and self.block == other.block))
         )
 
     def encoding(self, name: str, constant: bool) -> Encoding:
         scales, zeros = self.scales.ravel().tolist(), self.zeros.ravel().tolist()
-        blocks = self.scales.shape if self.scales.ndim > 1 and not self.single else ()
-        return Encoding(name, self.dtype, tuple(scales), tuple(int(z) for z in zeros), self.axis, constant, blocks)
+        levels = tuple(int(zero) for zero in zeros)
+        return Encoding(name, self.dtype, tuple(scales), levels, self.axis, constant, self._blocks(self.scales.ndim))
 
     def real(self, stored: Array) -> Array:
         """The float32 numbers that stored ones stand for."""
@@ -63,17 +65,15 @@ class Steps:
         codes = codes + self._along(self.zeros.astype(np.int64), values)
         return np.clip(codes, LOWEST[self.dtype], HIGHEST[self.dtype]).astype(np.int64)
 
+    def _blocks(self, rank: int) -> tuple[int, ...]:
+        """How long a block is along each axis."""
+        if not self.block or self.single:
+            return ()
+        return tuple(self.block if axis == self.axis else 1 for axis in range(rank))
+
     def _along(self, numbers: Array, stored: Array) -> Array:
         """One number for each value, as far as broadcasting does not do it."""
-        if numbers.size == 1:
-            return np.asarray(numbers.reshape(-1)[0])
-        if numbers.ndim == stored.ndim and numbers.ndim > 1:  # in blocks
-            count = -(-stored.shape[self.axis] // numbers.shape[self.axis])
-            wide = np.repeat(numbers, count, self.axis)
-            return np.take(wide, np.arange(stored.shape[self.axis]), self.axis)
-        side = [1] * stored.ndim
-        side[self.axis] = -1
-        return numbers.reshape(side)
+        return spread(numbers, stored.shape, self.axis, self._blocks(stored.ndim))
 
 
 def constants_of(graph: Any) -> dict[str, Any]:
@@ -114,16 +114,18 @@ def attributes(node: Any) -> dict[str, Any]:
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
-def steps_of(constants: dict[str, Any], scale: str, zero: str, dtype: str, axis: int = 0) -> Steps | None:
+def steps_of(
+    constants: dict[str, Any], scale: str, zero: str, dtype: str, axis: int = 0, block: int = 0
+) -> Steps | None:
     """Steps from the names of scale and zero point; ``dtype`` where there is none. None: they are not constant."""
     if scale not in constants or (zero and zero not in constants):
         return None
     scales = array(constants[scale]).astype(np.float32)
     if not zero:
-        return Steps(dtype, scales, np.zeros((), np.int64), axis)
+        return Steps(dtype, scales, np.zeros((), np.int64), axis, block)
     zeros = array(constants[zero])
     kind = type_name(constants[zero])
-    return Steps(kind, scales, zeros.astype(np.float32 if kind.startswith("float") else np.int64), axis)
+    return Steps(kind, scales, zeros.astype(np.float32 if kind.startswith("float") else np.int64), axis, block)
 
 
 def inner_reads(graph: Any) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -73,7 +74,8 @@ def rounded(values: Array, encoding: Encoding) -> Array:
             return values.astype(np.float16).astype(np.float32)
     if encoding.at_run_time:
         return np.stack([rounded(each, measured(each, encoding)) for each in values])
-    scales, zeros = (_along(part, values.ndim, encoding.axis) for part in (encoding.scales, encoding.zero_points))
+    parts = (np.asarray(part, np.float32) for part in (encoding.scales, encoding.zero_points))
+    scales, zeros = (spread(part, values.shape, encoding.axis, encoding.blocks) for part in parts)
     low, high = limits(encoding)
     stored = np.rint(values / scales)
     np.clip(stored, low - zeros, high - zeros, out=stored)
@@ -99,8 +101,18 @@ def measured(values: Array, encoding: Encoding) -> Encoding:
     return replace(encoding, scales=(float(scale),), zero_points=(zero,))
 
 
-def _along(values: tuple[float, ...], rank: int, axis: int) -> Array:
-    side = [1] * rank
-    if len(values) > 1:
-        side[axis] = -1
-    return np.asarray(values, np.float32).reshape(side if len(values) > 1 else ())
+def spread(numbers: Array, shape: Sequence[int], axis: int, blocks: Sequence[int] = ()) -> Array:
+    """Numbers of an encoding so that they broadcast with values of ``shape``: one for all of them, one for each place
+    along the axis, or one for each block, the last of which need not be full.
+
+    Raises ``ValueError`` where there are not as many as the shape has places or blocks.
+    """
+    if numbers.size == 1:
+        return numbers.reshape(())
+    if not blocks:
+        return numbers.reshape([-1 if place == axis % len(shape) else 1 for place in range(len(shape))])
+    wide = numbers.reshape([-(-side // length) for side, length in zip(shape, blocks, strict=True)])
+    for place, (side, length) in enumerate(zip(shape, blocks, strict=True)):
+        if length > 1:
+            wide = np.take(wide, np.arange(side) // length, place)
+    return wide

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convfault.relax.imported import Encoding
-from convfault.relax.rounding import unpacked
+from convfault.relax.rounding import spread, unpacked
 
 INTEGERS = frozenset({"INT2", "INT4", "UINT4", "INT8", "UINT8", "INT16", "INT32", "INT64"})
 BITS = {"int2": 2, "int4": 4, "uint4": 4}
@@ -77,8 +77,9 @@ def integers(tree: Any, tensor: Any, kind: str, name: str, constant: bool) -> En
     scales, zeros = found.scale, found.zeroPoint
     if getattr(found.details, "blockSize", 0):
         held = tree.subgraphs[0].tensors
-        blocks, scales = _side(tree, held[found.details.scales])
+        counts, scales = _side(tree, held[found.details.scales])
         zeros = _side(tree, held[found.details.zeroPoints])[1] if found.details.zeroPoints > 0 else None
+        blocks = tuple(int(side) // count for side, count in zip(tensor.shape, counts, strict=True))
     if scales is None or not len(scales):
         return None
     zeros = [0] * len(scales) if zeros is None or not len(zeros) else zeros
@@ -106,27 +107,14 @@ def real_values(data: Any, shape: tuple[int, ...], encoding: Encoding) -> npt.ND
         stored = _signed(held, encoding.dtype).reshape(shape)
     else:
         stored = raw.view(np.dtype(encoding.dtype)).reshape(shape)
-    scales = _along(np.asarray(encoding.scales, np.float32), shape, encoding)
-    zeros = _along(np.asarray(encoding.zero_points, np.int64), shape, encoding)
+    parts = np.asarray(encoding.scales, np.float32), np.asarray(encoding.zero_points, np.int64)
+    scales, zeros = (spread(part, shape, encoding.axis, encoding.blocks) for part in parts)
     return np.asarray((stored.astype(np.int64) - zeros).astype(np.float32) * scales, np.float32)
 
 
 def _signed(values: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[np.int8]:
     sign = 0 if dtype.startswith("u") else 1 << BITS[dtype] - 1
     return np.asarray((values.astype(np.int8) ^ sign) - sign, np.int8)
-
-
-def _along(values: npt.NDArray[Any], shape: tuple[int, ...], encoding: Encoding) -> npt.NDArray[Any]:
-    """One value for all, one for each place along the axis, or one for each block, so that it goes with the tensor."""
-    if encoding.blocks and values.size > 1:
-        values = values.reshape(encoding.blocks)
-        for axis, (side, count) in enumerate(zip(shape, encoding.blocks, strict=True)):
-            values = np.repeat(values, side // count, axis)
-        return values
-    sides = [1] * len(shape)
-    if values.size > 1:
-        sides[encoding.axis] = -1
-    return values.reshape(sides)
 
 
 def _drop_markers(tree: Any, schema: Any, encodings: dict[str, Encoding]) -> None:

@@ -138,14 +138,14 @@ def test_a_block_of_values_has_a_scale_of_its_own() -> None:
     tree.buffers[1].data = np.array([[1, 2], [3, 4]], np.float16).view(np.uint8).reshape(-1)
     weights, scales = schema.TensorT(), schema.TensorT()
     scales.buffer, scales.shape, scales.type = 1, [2, 2], schema.TensorType.FLOAT16
-    weights.quantization = schema.QuantizationParametersT()
+    weights.shape, weights.quantization = [2, 6], schema.QuantizationParametersT()
     weights.quantization.details = schema.BlockwiseQuantizationT()
     weights.quantization.details.scales, weights.quantization.details.blockSize = 0, 3
     graph = schema.SubGraphT()
     graph.tensors, tree.subgraphs = [scales, weights], [graph]
     encoding = integers(tree, weights, "INT8", "weights", True)
     assert encoding is not None
-    assert encoding.blocks == (2, 2)
+    assert encoding.blocks == (1, 3)
     found = real_values(np.ones(12, np.uint8), (2, 6), encoding)
     np.testing.assert_array_equal(found, [[1, 1, 1, 2, 2, 2], [3, 3, 3, 4, 4, 4]])
 

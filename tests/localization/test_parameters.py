@@ -221,21 +221,25 @@ def test_int8_weights_that_the_target_declares_are_dynamic_range_quantization() 
     assert "dynamic-range" in suspect.explanation
 
 
-@pytest.mark.parametrize(("declared", "cause"), [(True, "int4_rounding"), (False, "noise")])
+@pytest.mark.parametrize(
+    ("declared", "cause"), [("alone", "int4_rounding"), ("second of three", "int4_rounding"), ("", "noise")]
+)
 def test_weights_with_a_scale_for_each_block_are_rounded_where_the_target_declares_it(
-    declared: bool, cause: str
+    declared: str, cause: str
 ) -> None:
     source = flattened(depth=8)
     values = weights(source, layer="dense_1")
     blocks = values.T.reshape(6, -1, 8)
     scales = np.abs(blocks).max(axis=2) / 7
     found = (np.rint(blocks / scales[..., None]) * scales[..., None]).reshape(6, -1).T
+    if declared == "second of three":
+        scales = np.concatenate([scales / 9, scales, scales / 5])
     steps, zeros = tuple(float(scale) for scale in scales.reshape(-1)), (0,) * scales.size
-    encoding = Encoding("fc", "int4", steps, zeros, 0, True, scales.shape)
+    encoding = Encoding("fc", "int4", steps, zeros, 0, True, (1, 8))
     target = replace(source.with_parameters("dense_1", weights=found), encodings={"fc": encoding} if declared else {})
     (suspect,) = examine(case_of(source, target))
     assert suspect.cause == cause
-    assert ("a block of values" in suspect.explanation) == declared
+    assert ("a block of values" in suspect.explanation) == bool(declared)
 
 
 @pytest.mark.parametrize(("stored", "cause"), [("float16", "float16_rounding"), ("", None)])

@@ -198,17 +198,20 @@ def test_a_value_read_with_another_scale_than_it_was_stored_with_says_so() -> No
 
 
 @pytest.mark.parametrize("dtype", ["int4", "uint4", "int8", "uint8", "int16", "int32"])
-@pytest.mark.parametrize("channels", [False, True])
-def test_stored_weights_become_the_numbers_that_the_runtime_makes_of_them(dtype: str, channels: bool) -> None:
+@pytest.mark.parametrize("each", ["tensor", "channel", "block", "block and rest"])
+def test_stored_weights_become_the_numbers_that_the_runtime_makes_of_them(dtype: str, each: str) -> None:
     from onnx import TensorProto, helper
 
     kind = getattr(TensorProto, dtype.upper())
     codes = np.random.default_rng(0).integers(-7 if dtype.startswith("int") else 0, 8, (4, 3))
-    inputs, axis = ["w", "scale"], 0
-    constants = {"scale": np.asarray([0.5, 0.25, 2, 1] if channels else 0.5, np.float32)}
+    block = {"block": 2, "block and rest": 3}.get(each, 0)
+    scales = {"tensor": 0.5, "channel": [0.5, 0.25, 2, 1]}.get(each, [[0.5, 0.25, 2], [1, 4, 0.125]])
+    constants = {"scale": np.asarray(scales, np.float32)}
     proto = model(
         [
-            helper.make_node("DequantizeLinear", inputs, ["real"], axis=axis),
+            helper.make_node(
+                "DequantizeLinear", ["w", "scale"], ["real"], axis=0, **({"block_size": block} if block else {})
+            ),
             helper.make_node("MatMul", ["x", "real"], ["y"]),
         ],
         constants,
@@ -220,7 +223,7 @@ def test_stored_weights_become_the_numbers_that_the_runtime_makes_of_them(dtype:
     (expected,) = answer(proto, values)
     (encoding,) = dequantize(proto).values()
     assert (encoding.tensor, encoding.dtype, encoding.constant) == ("real", dtype, True)
-    assert len(encoding.scales) == (4 if channels else 1)
+    assert (len(encoding.scales), encoding.blocks) == (np.size(scales), (block, 1) if block else ())
     assert kinds(proto) == ["MatMul"]
     np.testing.assert_allclose(answer(proto, values)[0], expected, rtol=1e-5)
 
