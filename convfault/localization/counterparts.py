@@ -170,11 +170,12 @@ def _encoding(case: Case, native: tuple[str, ...], expected: Array, actual: Arra
 def _of_blocks(steps: Array, blocks: tuple[int, ...], expected: Array, actual: Array) -> Array:
     """The steps of a tensor's blocks for each of its values, whichever way the file has it, filters last or first, and
     whichever part of it the values are."""
-    found = [
-        np.moveaxis(part, 0, first)
-        for first in (0, -1)
-        for part in _parts(steps, blocks, np.moveaxis(expected, first, 0).shape)
-    ]
+    shape = expected.shape[expected.ndim - len(blocks) :]  # a product may be a convolution of one pixel here
+    if expected.size != math.prod(shape):
+        return steps
+    found = [part.reshape(expected.shape) for part in _parts(steps, blocks, shape)]
+    turned = (*shape[-1:], *shape[:-1])
+    found += [np.moveaxis(part, 0, -1).reshape(expected.shape) for part in _parts(steps, blocks, turned)]
     return min(found, key=lambda wide: float(np.mean(np.abs(actual - expected) > wide)), default=steps)
 
 

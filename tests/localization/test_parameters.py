@@ -242,6 +242,19 @@ def test_weights_with_a_scale_for_each_block_are_rounded_where_the_target_declar
     assert ("a block of values" in suspect.explanation) == bool(declared)
 
 
+def test_a_product_that_is_a_convolution_of_one_pixel_has_the_blocks_of_its_matrix() -> None:
+    sketch = Sketch(1, 3, 3, 16)
+    source = sketch.graph_of(sketch.convolution(sketch.source, 6, 1, padding=((0, 0), (0, 0))))
+    blocks = weights(source, layer="convolution_1").reshape(2, 8, 6)
+    scales = np.abs(blocks).max(axis=1, keepdims=True) / 7
+    rounded = (np.rint(blocks / scales) * scales).reshape(1, 1, 16, 6)
+    encoding = Encoding("kernel", "int4", tuple(scales.ravel().tolist()), (0,) * scales.size, 0, True, (8, 1))
+    target = source.with_parameters("convolution_1", weights=rounded)
+    (suspect,) = examine(case_of(source, replace(target, encodings={"kernel": encoding})))
+    assert suspect.cause == "int4_rounding"
+    assert "a block of values" in suspect.explanation
+
+
 @pytest.mark.parametrize(("stored", "cause"), [("float16", "float16_rounding"), ("", None)])
 def test_three_numbers_in_half_precision_are_rounded_where_the_target_says_so(stored: str, cause: str | None) -> None:
     def scaled(values: np.ndarray, dtype: str) -> Graph:
