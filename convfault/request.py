@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convfault.cache import Cache
@@ -69,6 +70,8 @@ class Request:
             yield "nothing to compare: give --model with --src and --dst, or two model files"
         if self.source is not None and self.model is not None:
             yield f"both a file ({self.source}) and --model {self.model} were given: give one of them"
+        if self.model is not None and self.source is None and Path(self.model).is_file():
+            yield f"--model names a model of convfault's own, but {self.model} is a file: give it first, without --model"
         if self.model is not None and (self.src is None or self.dst is None) and self.route is None:
             yield f"--model {self.model} needs --src and --dst, the frameworks to convert from and to"
         if self.target is not None and self.route is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from convfault.errors import UsageError
@@ -38,6 +40,17 @@ def test_a_contradiction_is_one_sentence(fields: dict[str, object], said: str) -
 )
 def test_every_form_of_the_contract_is_taken(fields: dict[str, object]) -> None:
     assert Request(**fields)  # type: ignore[arg-type]
+
+
+def test_a_file_in_the_place_of_a_models_name_is_told_where_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inceptionv3").mkdir()
+    Path("my.keras").touch()
+    with pytest.raises(UsageError, match=r"my\.keras is a file: give it first, without --model"):
+        Request(model="my.keras", dst="tflite")
+    assert Request(model="inceptionv3", src="tf", dst="tflite").model == "inceptionv3"
 
 
 def test_frameworks_may_be_spelt_as_people_do() -> None:

@@ -189,7 +189,9 @@ class Graph:
     def with_layer(self, layer: Layer) -> Graph:
         """With the layer of the same id replaced."""
         position = self.position(layer.id)
-        return replace(self, layers=(*self.layers[:position], layer, *self.layers[position + 1 :]))
+        edited = replace(self, layers=(*self.layers[:position], layer, *self.layers[position + 1 :]))
+        edited.__dict__["_index"] = self._index  # the same ids in the same places: hundreds of edits are made in a row
+        return edited
 
     def with_hyperparameters(self, layer_id: str, **values: Any) -> Graph:
         """With some hyperparameters of a layer changed; its shape stays as it was."""

@@ -7,6 +7,7 @@ weights again for a picture or two. Together they are a batch: half the time of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -17,7 +18,7 @@ from convfault.relax.graph import Array, Graph, Layer
 from convfault.relax.kinds import BINARY, LINEAR, POINTWISE, REDUCTIONS, WINDOWED
 from convfault.relax.rounding import as_read
 
-ROWS = 16
+ROWS = 32
 """Pictures in a batch: more make no convolution faster."""
 
 BYTES = 2**27
@@ -41,20 +42,23 @@ def resume_each(
     """
     try:
         values = {**values, **resume(base, values, set(), [layer.id for layer in base if layer.id not in values])}
-        alike = [number for number, variant in enumerate(variants) if _alike(base, variant)]
+        found = (_copy(base, place, variant) for place, variant in enumerate(variants))
+        copies = [copy for copy in found if copy is not None]
     except ConvfaultError:
-        alike = []
-    for number in sorted({*range(len(variants))} - {*alike}):
-        yield number, _alone(base, values, variants[number], wanted)
-    alike.sort(key=lambda number: _first(base, variants[number]))
-    while alike:
-        size = _size(base, values, _first(base, variants[alike[0]]))
-        numbers, alike = alike[:size], alike[size:]
+        copies = []
+    alike = {copy.place for copy in copies}
+    for place, variant in enumerate(variants):
+        if place not in alike:
+            yield place, _alone(base, values, variant, wanted)
+    copies.sort(key=lambda copy: copy.first)
+    while copies:
+        size = _size(base, values, copies[0].first)
+        batch, copies = copies[:size], copies[size:]
         try:
-            found: Sequence[Values] = _Batch(base, values, [variants[number] for number in numbers], wanted).run()
+            answers: Sequence[Values] = _Batch(base, values, batch, wanted).run()
         except (ConvfaultError, _UnlikeError):
-            found = [_alone(base, values, variants[number], wanted) for number in numbers]
-        yield from zip(numbers, found, strict=True)
+            answers = [_alone(base, values, copy.graph, wanted) for copy in batch]
+        yield from zip((copy.place for copy in batch), answers, strict=True)
 
 
 def changed(before: Graph, after: Graph) -> set[str]:
@@ -82,37 +86,47 @@ def _alone(base: Graph, values: Values, variant: Graph, wanted: Wanted) -> Value
         return {}
 
 
-def _alike(base: Graph, variant: Graph) -> bool:
-    """Whether the same layers stand in the same places, and none of the changed ones is given."""
+@dataclass(frozen=True)
+class _Copy:
+    """An edited graph with the base's layers in the base's order, of which its ``own`` compute something else, the
+    ``first`` of them at this position."""
+
+    place: int
+    graph: Graph
+    own: Mapping[str, Layer]
+    first: int
+
+
+def _copy(base: Graph, place: int, variant: Graph) -> _Copy | None:
+    """None where other layers stand there, or a value that is given is changed."""
     if [layer.id for layer in base] != [layer.id for layer in variant] or base.outputs != variant.outputs:
-        return False
-    return not any({base[name].kind, variant[name].kind} & GIVEN for name in changed(base, variant))
-
-
-def _first(base: Graph, variant: Graph) -> int:
-    return min((base.position(name) for name in changed(base, variant)), default=len(base))
+        return None
+    own = {name: variant[name] for name in changed(base, variant)}
+    if any({base[name].kind, layer.kind} & GIVEN for name, layer in own.items()):
+        return None
+    return _Copy(place, variant, own, min(map(base.position, own), default=len(base)))
 
 
 def _size(base: Graph, values: Values, first: int) -> int:
-    """How many variants make a batch, of which the layers from the ``first`` one on are computed."""
+    """How many copies make a batch, of which the layers from the ``first`` one on are computed."""
     largest = max((values[layer.id].nbytes for layer in base.layers[first:]), default=1)
     pictures = max((len(values[name]) for name in base.inputs if values[name].ndim), default=1)
     return max(1, min(ROWS // max(pictures, 1), BYTES // max(largest, 1)))
 
 
 class _UnlikeError(Exception):
-    """The variants' values cannot be put together."""
+    """The copies' values cannot be put together."""
 
 
 class _Spread:
-    """A layer's value in the first ``count`` variants of a batch, of the others as it is in the base."""
+    """A layer's value in the first ``count`` copies of a batch, of the others as it is in the base."""
 
     def __init__(self, base: Array, parts: Sequence[Array] = (), whole: Array | None = None) -> None:
         self.base, self._parts, self._whole = base, list(parts), whole
         self.count = len(self._parts) if whole is None else len(whole) // len(base)
 
     def of(self, number: int) -> Array:
-        """In one variant."""
+        """In one copy."""
         if number >= self.count:
             return self.base
         if self._whole is None:
@@ -120,7 +134,7 @@ class _Spread:
         return self._whole[number * len(self.base) : (number + 1) * len(self.base)]
 
     def rows(self, begin: int, end: int) -> Array:
-        """In some variants, one behind the other."""
+        """In some copies, one behind the other."""
         if self._whole is None or end > self.count:
             parts = [self.of(number) for number in range(max(end, self.count))]
             if any(part.shape != self.base.shape for part in parts):
@@ -130,19 +144,16 @@ class _Spread:
 
 
 class _Batch:
-    """Variants of which those that are changed first come first: the others need nothing of the layers before."""
+    """Copies of which those that are changed first come first: the others need nothing of the layers before."""
 
-    def __init__(self, base: Graph, values: Values, variants: Sequence[Graph], wanted: Wanted) -> None:
-        self.base, self.values, self.variants = base, values, variants
-        self.wanted = {*base.outputs, *(name for variant in variants for name in wanted(variant))}
+    def __init__(self, base: Graph, values: Values, copies: Sequence[_Copy], wanted: Wanted) -> None:
+        self.base, self.values, self.copies = base, values, copies
+        self.wanted = {*base.outputs, *(name for copy in copies for name in wanted(copy.graph))}
         self.pictured = base.descendants({layer.id for layer in base if layer.kind in GIVEN})
         self.reach: dict[str, int] = {}
-        """Of the layers that must be computed: in how many of the variants, from the first on."""
-        self.own: list[dict[str, Layer]] = []
-        """Of each variant: the layers that are not the base's."""
-        for number, variant in enumerate(variants, 1):
-            self.own.append({name: variant[name] for name in changed(base, variant)})
-            self.reach.update(dict.fromkeys(variant.descendants({*self.own[-1]}), number))
+        """Of the layers that must be computed: in how many of the copies, from the first one on."""
+        for number, copy in enumerate(copies, 1):
+            self.reach.update(dict.fromkeys(copy.graph.descendants({*copy.own}), number))
         self.current: dict[str, _Spread] = {}
 
     def run(self) -> list[Values]:
@@ -153,13 +164,13 @@ class _Batch:
                 for name in needed.get(layer.id, ()):
                     self.current.pop(name, None)
         spreads = {name: self._value(name) for name in self.wanted}
-        return [{name: spread.of(number) for name, spread in spreads.items()} for number in range(len(self.variants))]
+        return [{name: spread.of(number) for name, spread in spreads.items()} for number in range(len(self.copies))]
 
     def _needed(self) -> dict[str, list[str]]:
-        """Layer id → ids of those that no variant reads once it has been computed."""
+        """Layer id → ids of those that no copy reads once it has been computed."""
         last: dict[str, int] = {}
-        for variant in self.variants:
-            for position, layer in enumerate(variant):
+        for copy in self.copies:
+            for position, layer in enumerate(copy.graph):
                 if layer.id in self.reach:
                     last.update({name: max(last.get(name, 0), position) for name in layer.inputs})
         found: dict[str, list[str]] = {}
@@ -170,7 +181,7 @@ class _Batch:
 
     def _computed(self, name: str, count: int) -> _Spread:
         parts = []
-        layers = [own.get(name, self.base[name]) for own in self.own[:count]]
+        layers = [copy.own.get(name, self.base[name]) for copy in self.copies[:count]]
         for _, run in groupby(range(count), key=lambda number: id(layers[number])):
             numbers = list(run)
             parts += self._parts(layers[numbers[0]], numbers)
@@ -178,7 +189,7 @@ class _Batch:
         return _Spread(base, whole=parts[0]) if len(parts) < count else _Spread(base, parts)
 
     def _parts(self, layer: Layer, numbers: Sequence[int]) -> list[Array]:
-        """The layer's value in each of some variants; in all variants of the batch they come as one."""
+        """The layer's value in each of some copies; those of all that need it come as one."""
         inputs = [self._value(name) for name in layer.inputs]
         given = [self.base[name] for name in layer.inputs]
         if len(numbers) == 1 or not self._by_rows(layer):
