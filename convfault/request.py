@@ -71,7 +71,7 @@ class Request:
         if self.source is not None and self.model is not None:
             yield f"both a file ({self.source}) and --model {self.model} were given: give one of them"
         if self.model is not None and self.source is None and Path(self.model).is_file():
-            yield f"--model names a model of convfault's own, but {self.model} is a file: give it first, without --model"
+            yield f"--model is for convfault's own models, but {self.model} is a file: give it without --model"
         if self.model is not None and (self.src is None or self.dst is None) and self.route is None:
             yield f"--model {self.model} needs --src and --dst, the frameworks to convert from and to"
         if self.target is not None and self.route is not None:

@@ -48,7 +48,7 @@ def test_a_file_in_the_place_of_a_models_name_is_told_where_it_goes(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inceptionv3").mkdir()
     Path("my.keras").touch()
-    with pytest.raises(UsageError, match=r"my\.keras is a file: give it first, without --model"):
+    with pytest.raises(UsageError, match=r"my\.keras is a file: give it without --model"):
         Request(model="my.keras", dst="tflite")
     assert Request(model="inceptionv3", src="tf", dst="tflite").model == "inceptionv3"
 
