@@ -137,7 +137,7 @@ class _Spread:
         """In some copies, one behind the other."""
         if self._whole is None or end > self.count:
             parts = [self.of(number) for number in range(max(end, self.count))]
-            if any(part.shape != self.base.shape for part in parts):
+            if any(part.shape != self.base.shape or part.dtype.kind != self.base.dtype.kind for part in parts):
                 raise _UnlikeError
             self._parts, self._whole, self.count = [], np.concatenate(parts), len(parts)
         return self._whole[begin * len(self.base) : end * len(self.base)]

@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from convfault.localization.effect import Effect
+from convfault.localization.parameters.rounding import average_shift
 from convfault.localization.suspect import Suspect
-from convfault.relax import evaluate
 from convfault.relax.edits import Edit, SetParameters
-from convfault.relax.graph import Array, Graph, Parameter
+from convfault.relax.graph import Array, Graph
 from convfault.relax.kinds import LINEAR
 
 HALF = 2
@@ -66,11 +65,7 @@ def _made_up(graph: Graph, inputs: Mapping[str, Array], edit: SetParameters, sto
     right, picture = np.asarray(edit.values.get("bias", bias.values)), inputs.get(layer.inputs[0])
     if picture is None:
         return None
-    lost = Parameter(np.asarray(edit.values["weights"] - stored, np.float32))
-    without = {"weights": lost, "bias": Parameter(np.zeros_like(right))}
-    missing = evaluate.evaluate(replace(layer, parameters=without, rounding=None), [picture])
-    shift = missing.reshape(-1, missing.shape[-1]).mean(axis=0, dtype=np.float64)
-    made = (right + shift).astype(right.dtype)
+    made = (right + average_shift(layer, edit.values["weights"] - stored, picture)).astype(right.dtype)
     return made if np.isfinite(made).all() else None
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from convfault.localization.parameters.analyzer import CAUSES, examine
 from convfault.localization.suspect import Suspect
+from convfault.relax import evaluate
 from convfault.relax.graph import Graph, Parameter
 from convfault.relax.imported import Encoding
 from tests.localization.pairs import case_of, cured, drawn, network, weights
@@ -301,6 +302,23 @@ def test_a_bias_follows_the_rounding_of_weights_where_a_shift_before_them_is_fol
     case = case_of(source, target)
     suspects = examine(case)
     assert [suspect.cause for suspect in suspects] == causes
+    assert cured(case, suspects)
+
+
+@pytest.mark.parametrize(("corrected", "causes"), [(True, ["int8_rounding"]), (False, ["int8_rounding", "noise"])])
+def test_a_bias_that_makes_up_for_the_rounding_of_weights_belongs_to_it(corrected: bool, causes: list[str]) -> None:
+    source = network()
+    rounded, pictures = int8(weights(source)), drawn(8, 6, 6, 4, seed=5)  # those that a quantizer is calibrated on
+    target = source.with_parameters("convolution_2", weights=rounded)
+    found = [evaluate.run(graph, {graph.inputs[0]: pictures})["convolution_2"] for graph in (source, target)]
+    shift = (found[0] - found[1]).mean(axis=(0, 1, 2))
+    size = np.linalg.norm(shift) / np.sqrt(len(shift))
+    off = shift if corrected else drawn(len(shift), seed=4) * size
+    bias = source["convolution_2"].parameters["bias"].values
+    case = case_of(source, target.with_parameters("convolution_2", bias=bias + off))
+    suspects = examine(case)
+    assert [suspect.cause for suspect in suspects] == causes
+    assert ("makes up for it" in suspects[0].explanation) == corrected
     assert cured(case, suspects)
 
 

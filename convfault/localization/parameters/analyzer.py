@@ -74,7 +74,8 @@ def examine(case: Case) -> list[Suspect]:
         told = match.target in claimed(case).target or match.target in absorbed(case)
         told = told or steepness(case, pair) is not None
         if pair.differing and not told and not _added_behind(case, pair):
-            suspects += _suspects(pair, _merged(_own(case, match, findings(pair, origins))))
+            found = _with_correction(case, pair, findings(pair, origins))
+            suspects += _suspects(pair, _merged(_own(case, match, found)))
     return [*suspects, *stored(case), *unrounded(case)]
 
 
@@ -130,6 +131,22 @@ def _with_bias(pair: Counterparts, found: dict[str, Finding]) -> dict[str, Findi
     if weights.cause != "channel_scales":
         return found
     both = replace(weights, phrase=f"{weights.phrase}, and the bias with them, as by another normalization")
+    return found | {"weights": both, "bias": both}
+
+
+def _with_correction(case: Case, pair: Counterparts, found: dict[str, Finding]) -> dict[str, Finding]:
+    """A bias that makes up for what rounding takes of the weights belongs to that: quantizers correct biases so."""
+    weights, bias = found.get("weights"), found.get("bias")
+    picture = case.target.values.get(pair.target.inputs[0])
+    if weights is None or bias is None or bias.cause not in {"noise", "unrelated"} or picture is None:
+        return found
+    if not weights.cause.endswith("_rounding"):
+        return found
+    lost = pair.wanted["weights"] - pair.target.parameters["weights"].values
+    if not rounding.made_up(pair.differing["bias"], rounding.average_shift(pair.target, lost, picture)):
+        return found
+    evidence = {**weights.evidence, "bias_corrected": True}
+    both = replace(weights, phrase=f"{weights.phrase}, and the bias makes up for it on average", evidence=evidence)
     return found | {"weights": both, "bias": both}
 
 

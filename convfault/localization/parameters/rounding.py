@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from convfault.localization.finding import Finding
 from convfault.localization.parameters.difference import Difference
 from convfault.localization.parameters.grain import HALF_STEP, Grain
-from convfault.relax.graph import Array
+from convfault.relax.evaluate import evaluate
+from convfault.relax.graph import Array, Layer, Parameter
 
 HOW = {
     "tensor": " with one scale for the tensor",
@@ -24,6 +26,9 @@ FLAT = (0.42, 0.58)
 
 CARRIED = 0.02
 """What may be left of a bias' difference that the weights' rounding explains."""
+
+MADE_UP = 0.5
+"""The share of a bias' difference that may be left where it corrects for what rounding shifts."""
 
 SCATTER = 0.05
 """How far from one the usual factor of the channels may be where a scale folded into them was rounded itself."""
@@ -72,6 +77,21 @@ def carried(weights: Difference, bias: Difference) -> bool:
         return False
     shift = np.linalg.lstsq(inputs.T, off, rcond=None)[0]
     return bool(np.linalg.norm(off - shift @ inputs) <= CARRIED * np.linalg.norm(off))
+
+
+def average_shift(layer: Layer, lost: Array, picture: Array) -> Array:
+    """What the layer's outputs lack on average, one number a filter, where its weights lack ``lost``; ``picture`` is
+    what it reads."""
+    without = replace(layer, parameters={"weights": Parameter(np.asarray(lost, np.float32))}, rounding=None)
+    found = evaluate(without, [picture])
+    return np.asarray(found.reshape(-1, found.shape[-1]).mean(axis=0, dtype=np.float64))
+
+
+def made_up(bias: Difference, shift: Array) -> bool:
+    """Whether a bias is off by about what the weights' rounding shifts the outputs by, measured on other pictures
+    (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction")."""
+    off = (bias.actual - bias.expected).astype(np.float64)
+    return off.shape == shift.shape and bool(np.linalg.norm(off - shift) < MADE_UP * np.linalg.norm(off))
 
 
 def _rounding(difference: Difference, title: str, evidence: Mapping[str, object], confidence: float) -> Finding:
