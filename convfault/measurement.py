@@ -87,7 +87,7 @@ def measure_pair(
     with watch.phase("run"):
         results = runs.run([_with_noise(source, noise), target], context.cache, context.progress, context.fresh)
     watch.seconds |= {"run source": results[0].seconds, "run target": results[1].seconds}
-    if failed := _failed(results, pair):
+    if failed := _failed(results, (source, target), pair):
         return Measurement(pair, failed, started, watch)
     with watch.phase("compare"):
         (clean, *perturbed), (answer,) = results[0].traces, results[1].traces
@@ -133,14 +133,18 @@ def _second_look(
     return tolerance.widest(first, tolerance.derive(clean, result.traces, doubts.rows))
 
 
-def _failed(results: Sequence[SideRun], pair: Pair) -> Comparison | None:
+def _failed(results: Sequence[SideRun], parties: Sequence[Side], pair: Pair) -> Comparison | None:
     """What the target did instead of answering; a source that fails, or a target file of the user's, is an error."""
-    for result, ours in zip(results, (False, pair.conversion is not None), strict=True):
-        if result.outcome is None:
+    for result, side, ours in zip(results, parties, (False, pair.conversion is not None), strict=True):
+        outcome = result.outcome
+        if outcome is None:
             continue
-        if not ours or _is_usage(result.outcome):
-            result.outcome.unwrap()
-        return Comparison.crash(result.outcome.message, result.stage)
+        if ours and not _is_usage(outcome):
+            return Comparison.crash(outcome.message, result.stage)
+        if outcome.status == "error" and outcome.error is None:  # in the runtime's own words, which name no file
+            message = f"{side.model.path} cannot be run by {side.framework}: {outcome.message}"
+            raise SubjectError(message, outcome.status, result.stage, outcome.log)
+        outcome.unwrap()
     return None
 
 

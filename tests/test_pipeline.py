@@ -13,7 +13,7 @@ import pytest
 import convfault
 from convfault import pipeline
 from convfault.cache import Cache
-from convfault.errors import FormatError, ShapeError, UsageError
+from convfault.errors import FormatError, ShapeError, SubjectError, UsageError
 from convfault.report import Report
 from convfault.request import Request
 
@@ -127,6 +127,29 @@ def test_a_file_that_cannot_be_read_is_an_error_not_a_crash(diff: Diff, tiny_ker
     (tmp_path / "bad.tflite").write_bytes(b"\x1c\0\0\0TFL3" + b"\xff" * 200)
     with pytest.raises(FormatError, match=r"bad\.tflite"):
         diff(tiny_keras, tmp_path / "bad.tflite")
+
+
+def test_a_file_that_its_runtime_opens_and_cannot_run_is_named_with_the_runtimes_words(
+    diff: Diff, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    """A scale for each channel in the shape of the tensor, as a quantizer wrote it."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    proto = onnx.load(tiny_onnx)
+    kernel = next(tensor for tensor in proto.graph.initializer if len(tensor.dims) == 4)
+    values, (reader, slot) = (
+        numpy_helper.to_array(kernel),
+        next((node, slot) for node in proto.graph.node for slot, name in enumerate(node.input) if name == kernel.name),
+    )
+    stored = {"stored": np.ones(values.shape, np.int8), "scales": np.ones((len(values), 1, 1, 1), np.float32)}
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in stored.items())
+    proto.graph.node.insert(0, helper.make_node("DequantizeLinear", [*stored], ["real"], name="wrong", axis=0))
+    reader.input[slot] = "real"
+    path = tmp_path / "refused.onnx"
+    onnx.save(proto, path)
+    with pytest.raises(SubjectError, match=r"refused\.onnx cannot be run by onnx: .*'wrong'"):
+        diff(tiny_onnx, path)
 
 
 def test_data_that_does_not_fit_is_an_error(diff: Diff, tiny_keras: Path, tiny_tflite: Path) -> None:
