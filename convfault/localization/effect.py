@@ -129,13 +129,14 @@ class _Trials:
         alone = [applied(self.graph, [self.edits[number]]) for number in numbers]
         others = [applied(self.graph, self._without({number})) for number in numbers]
         after, caused = dict[int, Deviation](), dict[int, Deviation]()
+        without = len(self.edits) - len(numbers)
         for place, values in resume_each(self.graph, self.values, alone, arguments):
             after[numbers[place]] = deviation(answers(alone[place], values), self.expected, self.limits)
-            step((len(after) + len(caused)) // 2)
+            step(without + (len(after) + len(caused)) // 2)
         expected = answers(self.mended, self.mended_values)
         for place, values in resume_each(self.mended, self.mended_values, others, arguments):
             caused[numbers[place]] = deviation(answers(others[place], values), expected, self.limits, by_name=False)
-            step((len(after) + len(caused)) // 2)
+            step(without + (len(after) + len(caused)) // 2)
         return [
             Effect(self.before, after[number], caused[number])
             if number in after

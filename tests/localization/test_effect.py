@@ -42,6 +42,15 @@ def test_undoing_the_only_fault_leaves_no_error() -> None:
     assert found.left.max_abs_error == 0
 
 
+def test_every_suspect_is_counted_once_it_is_done() -> None:
+    source = network()
+    first, second = (suspect(name, "bias", source) for name in ("convolution_1", "convolution_2"))
+    steps: list[int] = []
+    measured(spoilt(source, convolution_2=3.0), [first, second, replace(first, edit=None)], steps.append)
+    assert steps == sorted(steps)
+    assert steps[-1] == 3
+
+
 def test_a_suspect_that_is_none_causes_nothing() -> None:
     source = network()
     case = spoilt(source, convolution_2=3.0)

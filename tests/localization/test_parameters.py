@@ -322,6 +322,17 @@ def test_a_bias_that_makes_up_for_the_rounding_of_weights_belongs_to_it(correcte
     assert cured(case, suspects)
 
 
+def test_a_constant_that_reads_nothing_differs_and_is_cured() -> None:
+    sketch = Sketch(1, 4, 4, 3)
+    added = sketch.layer("add", (sketch.source, sketch.constant(drawn(4, 4, 3))), (1, 4, 4, 3))
+    source = sketch.graph_of(added)
+    target = source.with_parameters("constant_1", values=drawn(4, 4, 3) + drawn(4, 4, 3, seed=1))
+    case = case_of(source, target)
+    (suspect,) = examine(case)
+    assert suspect.target == "constant_1"
+    assert cured(case, [suspect])
+
+
 def test_a_transposition_shows_through_quantization() -> None:
     source = network()
     (suspect,) = examine(case_of(source, with_damage(source, lambda v: int8(v.transpose(1, 0, 2, 3)))))

@@ -37,6 +37,7 @@ from convfault.localization.parameters.rearrangement import rearranged
 from convfault.localization.parameters.storage import stored, unrounded
 from convfault.localization.suspect import Suspect
 from convfault.relax.edits import SetParameters
+from convfault.relax.kinds import LINEAR
 
 __all__ = ["CAUSES", "examine"]
 
@@ -137,10 +138,10 @@ def _with_bias(pair: Counterparts, found: dict[str, Finding]) -> dict[str, Findi
 def _with_correction(case: Case, pair: Counterparts, found: dict[str, Finding]) -> dict[str, Finding]:
     """A bias that makes up for what rounding takes of the weights belongs to that: quantizers correct biases so."""
     weights, bias = found.get("weights"), found.get("bias")
-    picture = case.target.values.get(pair.target.inputs[0])
-    if weights is None or bias is None or bias.cause not in {"noise", "unrelated"} or picture is None:
+    if weights is None or bias is None or bias.cause not in {"noise", "unrelated"}:
         return found
-    if not weights.cause.endswith("_rounding"):
+    picture = case.target.values.get(pair.target.inputs[0])
+    if not weights.cause.endswith("_rounding") or pair.target.kind not in LINEAR or picture is None:
         return found
     lost = pair.wanted["weights"] - pair.target.parameters["weights"].values
     if not rounding.made_up(pair.differing["bias"], rounding.average_shift(pair.target, lost, picture)):
